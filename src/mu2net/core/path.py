@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import Any
 
 from mu2net.core.component import Component, Digest
@@ -54,7 +53,7 @@ class Metrics:
     examples: int = 0
     seconds: float = 0.0
     test: float | None = None
-    extra: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ class Path:
     metrics: Metrics | None = None
     is_private: bool = False
     mutations: tuple[Mutation, ...] = ()
-    rates: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    rates: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def quality(self) -> float:

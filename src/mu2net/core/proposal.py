@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Literal
 
 from mu2net.core.component import Digest, Slot
@@ -64,7 +63,7 @@ class Proposal:
     slots: tuple[SlotPlan, ...]
     hparams: Mapping[str, Value]
     mutations: tuple[Mutation, ...] = ()
-    rates: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    rates: Mapping[str, float] = field(default_factory=dict)
     inherits_momentum: bool = False
 
     @property

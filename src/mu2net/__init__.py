@@ -1,0 +1,1 @@
+"""One image-classification network that keeps learning."""

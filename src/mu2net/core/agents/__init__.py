@@ -1,0 +1,65 @@
+"""Agents: the policies that extend a system. A new method is one new module here and one entry in ``AGENTS``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mu2net.core.agents.base import Agent, Trained
+from mu2net.core.agents.baselines import Adapters, FineTune, Freeze, Linear
+from mu2net.core.agents.evolving import Mu2Net, Mu2NetPlus, MuNet
+from mu2net.core.anatomy import Anatomy
+from mu2net.core.path import Value
+from mu2net.core.score import Scoring
+from mu2net.errors import ConfigError, UnknownNameError
+
+__all__ = ["AGENTS", "Agent", "Trained", "make_agent"]
+
+AGENTS: dict[str, str] = {
+    "mu2net": "mu2Net (arXiv 2205.12755), the default",
+    "mu2net-plus": "mu2Net+ (arXiv 2209.07326): a probability per mutation, augmentation off at first",
+    "munet": "muNet (arXiv 2205.10937): fixed mutation probability, residual adapters",
+    "finetune": "baseline: everything trains",
+    "linear": "baseline: the head and the final norm train",
+    "freeze:K": "baseline: blocks K and above train",
+    "adapters:D": "baseline: residual adapters of inner size D train",
+}
+"""The agents by name, with one line for people."""
+
+_SIMPLE = {
+    "mu2net": Mu2Net,
+    "mu2net-plus": Mu2NetPlus,
+    "munet": MuNet,
+    "finetune": FineTune,
+    "linear": Linear,
+}
+
+
+def make_agent(name: str, anatomy: Anatomy, scoring: Scoring, changes: Mapping[str, Value] | None = None) -> Agent:
+    """Return an agent by name.
+
+    Args:
+        name: One of ``AGENTS``, with a number in place of ``K`` or ``D``.
+        anatomy: The shape of the network.
+        scoring: How quality, size and compute are weighed.
+        changes: Other starting values of hyperparameters.
+
+    Raises:
+        UnknownNameError: No agent has this name.
+        ConfigError: The agent does not fit the network, or its number is missing.
+        RangeError: A starting value is not in its list.
+    """
+    changes = dict(changes or {})
+    kind, _, number = name.partition(":")
+    if name in _SIMPLE:
+        agent: Agent = _SIMPLE[name](anatomy, scoring, changes)
+    elif kind in ("freeze", "adapters"):
+        if not number.isdecimal():
+            raise ConfigError(f"agent {name!r} needs a number, for instance '{kind}:8'")
+        if kind == "freeze":
+            agent = Freeze(anatomy, scoring, changes, int(number))
+        else:
+            agent = Adapters(anatomy, scoring, {**changes, "adapter_dim": int(number)})
+    else:
+        raise UnknownNameError("agent", name, AGENTS)
+    _ = agent.space
+    return agent

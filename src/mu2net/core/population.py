@@ -1,0 +1,111 @@
+"""The population of a cycle: whom a task's children may descend from, as a pure value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from mu2net.core.component import Digest
+from mu2net.core.path import Path
+from mu2net.core.score import count_sharers
+from mu2net.errors import PrivacyError
+
+
+@dataclass(frozen=True)
+class Population:
+    """All that an agent may know when it makes children for the active task.
+
+    Args:
+        task: The active task.
+        root: The root path.
+        own: Live paths of the active task, oldest first.
+        others: Live public paths of other tasks, oldest first.
+        sharers: Number of *other* tasks per digest, private ones included: size is charged for what is shared,
+            whoever shares it.
+        lineage: Every recorded path by id, to walk from a path to its ancestors.
+        picks: How often each path was picked as a parent for this task, in this cycle.
+        queue: Ids of the seeds in the agent's order (mu2Net rotates it).
+        generation: Number of generations that were observed.
+    """
+
+    task: str
+    root: Path
+    own: tuple[Path, ...] = ()
+    others: tuple[Path, ...] = ()
+    sharers: Mapping[Digest, int] = field(default_factory=dict)
+    lineage: Mapping[str, Path] = field(default_factory=dict)
+    picks: Mapping[str, int] = field(default_factory=dict)
+    queue: tuple[str, ...] = ()
+    generation: int = 0
+
+    def __post_init__(self) -> None:
+        for path in self.others:
+            if path.is_private:
+                raise PrivacyError(f"path {path.id!r} is private to task {path.task!r} and cannot seed {self.task!r}")
+
+    @classmethod
+    def start(
+        cls, task: str, root: Path, live: Iterable[Path], lineage: Mapping[str, Path] | None = None
+    ) -> Population:
+        """Return the population at the start of a cycle.
+
+        Private paths of other tasks are left out as parents, whatever the agent; they only count as sharers.
+
+        Args:
+            task: The active task.
+            root: The root path.
+            live: The live paths of all tasks, oldest first.
+            lineage: Every recorded path by id.
+        """
+        paths = [path for path in live if path.task is not None]
+        others = [path for path in paths if path.task != task]
+        return cls(
+            task=task,
+            root=root,
+            own=tuple(path for path in paths if path.task == task),
+            others=tuple(path for path in others if not path.is_private),
+            sharers=count_sharers(others),
+            lineage={path.id: path for path in (lineage or {}).values() if path.task == task or not path.is_private},
+        )
+
+    @property
+    def seeds(self) -> tuple[Path, ...]:
+        """The root and the public paths of other tasks, oldest first."""
+        return (self.root, *self.others)
+
+    @property
+    def candidates(self) -> tuple[Path, ...]:
+        """All possible parents: the seeds, then the task's own paths."""
+        return (*self.seeds, *self.own)
+
+    def candidate(self, path_id: str) -> Path:
+        """Return a possible parent by id.
+
+        Raises:
+            KeyError: No candidate has this id.
+        """
+        for path in self.candidates:
+            if path.id == path_id:
+                return path
+        raise KeyError(path_id)
+
+    def sharers_with(self, path: Path) -> dict[Digest, int]:
+        """Return the number of tasks per digest of a path, were it the live path of the active task."""
+        return {digest: self.sharers.get(digest, 0) + 1 for digest in path.digests}
+
+    def ancestors(self, path: Path) -> Iterator[Path]:
+        """Yield a path, its parent, and so on up to the root (the root always ends the walk)."""
+        seen: set[str] = set()
+        current: Path | None = path
+        while current is not None and current.id not in seen:
+            yield current
+            seen.add(current.id)
+            current = self._recorded(current.parent_id)
+        if self.root.id not in seen:
+            yield self.root
+
+    def _recorded(self, path_id: str | None) -> Path | None:
+        if path_id is None:
+            return None
+        known = next((path for path in self.candidates if path.id == path_id), None)
+        return known or self.lineage.get(path_id)
