@@ -1,0 +1,1 @@
+"""The cycle of a task: ask an agent, train, tell, publish; within a budget, and resumable."""

@@ -1,0 +1,1 @@
+"""The façade that users import: ``mu2net.System``."""
