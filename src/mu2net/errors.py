@@ -55,7 +55,11 @@ class UnknownNameError(ConfigError):
         else:
             hint = "there are none yet"
         super().__init__(f"unknown {kind} {name!r}; {hint}")
-        self.kind, self.name = kind, name
+        self.kind, self.name, self.known = kind, name, names
+
+    def __reduce__(self) -> tuple[type[UnknownNameError], tuple[str, str, list[str]]]:
+        """Return how to rebuild the error on the other side of a process border."""
+        return type(self), (self.kind, self.name, self.known)
 
 
 class RangeError(ConfigError):
