@@ -22,8 +22,8 @@ class Population:
         others: Live public paths of other tasks, oldest first.
         sharers: Number of *other* tasks per digest, private ones included: size is charged for what is shared,
             whoever shares it.
-        lineage: Every recorded path by id, to walk from a path to its ancestors.
-        picks: How often each path was picked as a parent for this task, in this cycle.
+        lineage: Every recorded path by id, to walk from a path to its live ancestors; no private path of another task.
+        picks: How often each path was picked as a parent for this task.
         queue: Ids of the seeds in the agent's order (mu2Net rotates it).
         generation: Number of generations that were observed.
     """
@@ -39,13 +39,18 @@ class Population:
     generation: int = 0
 
     def __post_init__(self) -> None:
-        for path in self.others:
-            if path.is_private:
+        for path in (*self.others, *self.lineage.values()):
+            if path.is_private and path.task != self.task:
                 raise PrivacyError(f"path {path.id!r} is private to task {path.task!r} and cannot seed {self.task!r}")
 
     @classmethod
     def start(
-        cls, task: str, root: Path, live: Iterable[Path], lineage: Mapping[str, Path] | None = None
+        cls,
+        task: str,
+        root: Path,
+        live: Iterable[Path],
+        lineage: Mapping[str, Path] | None = None,
+        picks: Mapping[str, int] | None = None,
     ) -> Population:
         """Return the population at the start of a cycle.
 
@@ -56,6 +61,7 @@ class Population:
             root: The root path.
             live: The live paths of all tasks, oldest first.
             lineage: Every recorded path by id.
+            picks: How often each path was picked for this task in earlier cycles (``selection.count_picks``).
         """
         paths = [path for path in live if path.task is not None]
         others = [path for path in paths if path.task != task]
@@ -66,6 +72,7 @@ class Population:
             others=tuple(path for path in others if not path.is_private),
             sharers=count_sharers(others),
             lineage={path.id: path for path in (lineage or {}).values() if path.task == task or not path.is_private},
+            picks=dict(picks or {}),
         )
 
     @property
@@ -94,18 +101,18 @@ class Population:
         return {digest: self.sharers.get(digest, 0) + 1 for digest in path.digests}
 
     def ancestors(self, path: Path) -> Iterator[Path]:
-        """Yield a path, its parent, and so on up to the root (the root always ends the walk)."""
+        """Yield a path, then those of its ancestors that are live, up to the root (which always ends the walk).
+
+        The walk passes through paths that are history, but does not yield them: their parameters may be gone.
+        """
+        live = {known.id: known for known in self.candidates}
         seen: set[str] = set()
         current: Path | None = path
         while current is not None and current.id not in seen:
-            yield current
             seen.add(current.id)
-            current = self._recorded(current.parent_id)
+            if current is path or current.id in live:
+                yield current
+            parent_id = current.parent_id or ""
+            current = live.get(parent_id) or self.lineage.get(parent_id)
         if self.root.id not in seen:
             yield self.root
-
-    def _recorded(self, path_id: str | None) -> Path | None:
-        if path_id is None:
-            return None
-        known = next((path for path in self.candidates if path.id == path_id), None)
-        return known or self.lineage.get(path_id)

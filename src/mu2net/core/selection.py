@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -24,6 +25,18 @@ def decay_pick(candidates: Sequence[Path], picks: Mapping[str, int], rng: np.ran
         if rng.random() < 0.5 ** picks.get(path.id, 0):
             return path
     return None
+
+
+def count_picks(recorded: Iterable[Path], task: str, agent: str) -> dict[str, int]:
+    """Return how often each path was picked as a parent, from the children that were recorded.
+
+    Args:
+        recorded: Recorded paths of earlier cycles, kept or not.
+        task: The active task; picks for other tasks do not count.
+        agent: Name of the agent that picks; the runs of another agent (a baseline's from the root) do not count.
+    """
+    children = (path for path in recorded if path.task == task and path.agent == agent)
+    return dict(Counter(path.parent_id for path in children if path.parent_id is not None))
 
 
 def uniform_pick(candidates: Sequence[Path], rng: np.random.Generator) -> Path:

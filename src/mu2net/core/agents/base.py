@@ -60,7 +60,7 @@ class Agent(Protocol):
         ...
 
     def observe(self, population: Population, trained: Sequence[Trained]) -> Population:
-        """Return the population after a generation."""
+        """Return the population after a generation; ``trained`` comes in the order of its proposals."""
         ...
 
     def score(self, population: Population, path: Path) -> float:
