@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from mu2net.core.component import Slot
 
@@ -54,6 +55,10 @@ class Anatomy:
     has_adapters: bool = True
     forced_clones: frozenset[str] = frozenset({"norm"})
     sized_slots: frozenset[str] = frozenset({"tokens"})
+
+    def image_size_of(self, hparams: Mapping[str, Any]) -> int:
+        """Return the input side of a path in pixels; the root's where its hyperparameters do not say."""
+        return int(hparams.get("ds_image_size", self.image_size))
 
     def slots(self, num_layers: int, adapters: Collection[int] = ()) -> tuple[Slot, ...]:
         """Return the chain of slots for a number of blocks and a set of adapters, ``head`` last.

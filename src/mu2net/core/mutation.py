@@ -217,19 +217,19 @@ class ChildDraw:
     def _must_clone(self, source: Component, *, is_mutated: bool) -> bool:
         """Return whether the method demands a clone.
 
-        That is ``norm`` in a mutated child, and what was trained on this task and serves no other one yet: it goes
-        on training, as a copy, never in place.
+        That is ``norm`` in a mutated child, and what only this task uses (published by it or not): it goes on
+        training, as a copy, never in place. The root's components stay frozen, whoever uses them.
         """
         if is_mutated and source.slot.name in self.anatomy.forced_clones:
             return True
-        return source.task == self.population.task and source.digest not in self.population.sharers
+        return source.digest not in self.population.sharers and source.digest not in self.population.root.digests
 
     def _size_changed(self) -> bool:
-        return self._hparams.get("ds_image_size") != self.parent.hparams.get("ds_image_size")
+        return self._hparams["ds_image_size"] != self.anatomy.image_size_of(self.parent.hparams)
 
     def _same_size_ancestor(self, slot: Slot) -> Component | None:
         for path in self.population.ancestors(self.parent):
-            if path.hparams.get("ds_image_size") == self._hparams["ds_image_size"]:
+            if self.anatomy.image_size_of(path.hparams) == self._hparams["ds_image_size"]:
                 found = path.component(slot.name)
                 if found is not None:
                     return found

@@ -42,6 +42,7 @@ class Baseline(BaseAgent):
     def propose(self, population: Population, rng: np.random.Generator, n: int) -> list[Proposal]:  # noqa: ARG002
         """Return n equal runs; they differ by the seed that they are trained with."""
         hparams = self.space.defaults()
+        is_resized = hparams["ds_image_size"] != self.anatomy.image_size_of(population.root.hparams)
         plans, mutations = [], []
         for slot in self.anatomy.slots(int(hparams["num_layers"]), self.adapters()):
             source = population.root.component(slot.name)
@@ -49,6 +50,9 @@ class Baseline(BaseAgent):
                 plans.append(SlotPlan(slot, "fresh", None))
                 if slot != HEAD:
                     mutations.append(Mutation(f"add:{slot.name}", is_forced=True))
+            elif is_resized and slot.name in self.anatomy.sized_slots:
+                plans.append(SlotPlan(slot, "resample", source.digest))
+                mutations.append(Mutation(f"resample:{slot.name}", is_forced=True))
             elif self.trains(slot):
                 plans.append(SlotPlan(slot, "clone", source.digest))
                 mutations.append(Mutation(f"clone:{slot.name}", is_forced=True))

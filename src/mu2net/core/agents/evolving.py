@@ -35,13 +35,18 @@ class EvolvingAgent(BaseAgent):
         shared, *streams = rng.spawn(n + 1)
         best = self.best(population)
         values = best.hparams if best else self.space.defaults()
-        data_hparams = mutate_data_hparams(values, self.space, self.default_mu, shared)
+        data_hparams = mutate_data_hparams(values, self.space, self.data_mu, shared)
         proposals = []
         for stream in streams:
             parent, origin = self.sample_parent(population, stream)
             proposals.append(self.mutate(population, parent, origin, data_hparams, stream))
             population = self.picked(population, parent.id, origin)
         return proposals
+
+    @property
+    def data_mu(self) -> float:
+        """The default mutation probability; the generation's ``ds_*`` values are drawn with it."""
+        return float(self.space["mu"].default) if "mu" in self.space else self.default_mu
 
     def sample_parent(self, population: Population, rng: np.random.Generator) -> tuple[Path, Origin]:
         """Return the parent of the next child, and the rule that accepted it."""
