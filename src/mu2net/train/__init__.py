@@ -1,0 +1,1 @@
+"""Trains the children of a group on shared batches."""

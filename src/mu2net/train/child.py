@@ -1,0 +1,279 @@
+"""One child in training: its network, its optimiser, its best state."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from mu2net.core.component import Digest, Slot
+from mu2net.core.path import Metrics
+from mu2net.core.proposal import Proposal, SlotPlan
+from mu2net.core.rng import seed_of
+from mu2net.errors import ConfigError
+from mu2net.nn.backbone import Backbone, Tensors
+from mu2net.nn.chain import Chain
+from mu2net.train.batches import Batch, Key, SplitName, SplitReader
+from mu2net.train.compute import Compute
+from mu2net.train.evaluate import count_correct
+from mu2net.train.events import IntervalDone
+from mu2net.train.optimizer import SlotOptimizer
+from mu2net.train.prefix import make_prefix
+from mu2net.train.schedule import learning_rate
+
+
+class ComponentSource(Protocol):
+    """Where components and their momentum come from."""
+
+    def load(self, digest: Digest) -> Tensors:
+        """Return the tensors of a component; they are never written to."""
+        ...
+
+    def momentum(self, digest: Digest) -> Tensors | None:
+        """Return the momentum that a component was stored with, by parameter name; ``None`` where there is none."""
+        ...
+
+
+@dataclass(frozen=True)
+class ChildJob:
+    """A child that is to be trained.
+
+    Args:
+        id: Id of the path that it will become.
+        proposal: What every slot does, and the hyperparameters.
+        num_classes: Classes of the task.
+    """
+
+    id: str
+    proposal: Proposal
+    num_classes: int
+
+
+@dataclass(frozen=True)
+class TrainedChild:
+    """A child after training, in the state of its best validation.
+
+    Args:
+        id: Id of the child.
+        tensors: Parameters and buffers of every trained slot, by slot name; contiguous float32 on the CPU.
+        momentum: Momentum buffers of every trained slot, by slot and parameter name; likewise.
+        metrics: What was measured.
+    """
+
+    id: str
+    tensors: Mapping[str, Tensors]
+    momentum: Mapping[str, Tensors]
+    metrics: Metrics
+
+
+class ModuleFactory:
+    """Makes the modules of a group's children; a frozen component is loaded once for all of them.
+
+    Args:
+        backbone: What slots compute.
+        source: Where components come from.
+        device: Where they run.
+        seed_key: Key of the random parameters of new components.
+    """
+
+    def __init__(self, backbone: Backbone, source: ComponentSource, device: torch.device, seed_key: Key) -> None:
+        self.backbone, self._source, self._device, self._seed_key = backbone, source, device, seed_key
+        self._frozen: dict[tuple[str, Digest], nn.Module] = {}
+
+    def chain(self, job: ChildJob) -> Chain:
+        """Return the network of a child, with exactly its trainable slots set to train."""
+        plans = job.proposal.slots
+        modules = [(plan.slot, self._module(job, plan)) for plan in plans]
+        chain = Chain(modules, channels_last=self.backbone.is_convolutional)
+        chain.set_trainable([plan.slot.name for plan in plans if plan.is_trainable])
+        return chain
+
+    def momentum(self, job: ChildJob) -> dict[str, Tensors]:
+        """Return the momentum that a child inherits, by slot: that of its clones, where its agent inherits any."""
+        if not job.proposal.inherits_momentum:
+            return {}
+        clones = [plan for plan in job.proposal.slots if plan.action == "clone"]
+        found = {plan.slot.name: self._source.momentum(_digest(plan)) for plan in clones}
+        return {slot: tensors for slot, tensors in found.items() if tensors is not None}
+
+    def _module(self, job: ChildJob, plan: SlotPlan) -> nn.Module:
+        if plan.action == "share":
+            key = (plan.slot.name, _digest(plan))
+            if key not in self._frozen:
+                self._frozen[key] = self._build(plan.slot, self._source.load(key[1]), copy=False)
+            return self._frozen[key]
+        if plan.action == "fresh":
+            return self._build(plan.slot, self._fresh(job, plan.slot), copy=False)
+        tensors = self._source.load(_digest(plan))
+        if plan.action == "resample":
+            tensors = self.backbone.resample(plan.slot, tensors, int(job.proposal.hparams["ds_image_size"]))
+        return self._build(plan.slot, tensors, copy=True)
+
+    def _fresh(self, job: ChildJob, slot: Slot) -> Tensors:
+        seed = seed_of(*self._seed_key, job.id, "fresh", slot.name) % 2**63
+        adapter_dim = int(job.proposal.hparams["adapter_dim"]) if slot.kind == "adapter" else 0
+        return self.backbone.fresh(slot, seed, num_classes=job.num_classes, adapter_dim=adapter_dim)
+
+    def _build(self, slot: Slot, tensors: Mapping[str, torch.Tensor], *, copy: bool) -> nn.Module:
+        own = {name: value.to(self._device, copy=copy) for name, value in tensors.items()}
+        return self.backbone.module(slot, own)
+
+
+def _digest(plan: SlotPlan) -> Digest:
+    if plan.digest is None:
+        raise ConfigError(f"slot {plan.slot.name!r}: action {plan.action!r} needs the digest of a component")
+    return plan.digest
+
+
+@dataclass
+class _Interval:
+    """What happened since the last validation."""
+
+    losses: list[float] = field(default_factory=list)
+    examples: int = 0
+    lr: float = 0.0
+    seconds: float = 0.0
+
+
+class ChildRun:
+    """A child while it is trained.
+
+    Args:
+        job: What to train.
+        factory: Makes its modules.
+        readers: The splits that it reads.
+        total_steps: Steps of its whole budget.
+        steps_per_interval: Steps between two validations.
+    """
+
+    def __init__(
+        self,
+        job: ChildJob,
+        factory: ModuleFactory,
+        readers: Mapping[SplitName, SplitReader],
+        total_steps: int,
+        steps_per_interval: int,
+    ) -> None:
+        self.id, self._hparams = job.id, job.proposal.hparams
+        self._compute: Compute = readers["train"].compute
+        self._total_steps, self._steps_per_interval = total_steps, steps_per_interval
+        self.chain = factory.chain(job)
+        self._trained = [slot.name for slot in job.proposal.trainable]
+        self._optimizer = SlotOptimizer(
+            {name: self.chain.part(name) for name in self._trained},
+            momentum=float(self._hparams["opt_momentum"]),
+            is_nesterov=bool(self._hparams["opt_nesterov"]),
+            inherited=factory.momentum(job),
+        )
+        frozen = job.proposal.slots[: self.chain.frozen_prefix]
+        self.prefix = make_prefix(self.chain, [(plan.slot.name, _digest(plan)) for plan in frozen], readers)
+        self._interval = _Interval()
+        self.diverged_at: int | None = None
+        self._examples, self._seconds = 0, 0.0
+        self._validations: list[float] = []
+        self._losses: list[float] = []
+        self._best: tuple[dict[str, Tensors], dict[str, Tensors]] | None = None
+        self._best_interval: int | None = None
+
+    def train_step(self, entering: torch.Tensor, batch: Batch, step: int) -> None:
+        """Take one optimiser step; a loss or gradient that is not finite ends the child's training instead.
+
+        Args:
+            entering: The activation that enters the lowest trainable slot.
+            batch: The examples.
+            step: The step, counted from 0 over all intervals.
+        """
+        self._interval.lr = learning_rate(
+            str(self._hparams["opt_lr_schedule"]),
+            float(self._hparams["opt_lr"]),
+            float(self._hparams["opt_lr_warmup_ratio"]),
+            step,
+            self._total_steps,
+            self._steps_per_interval,
+        )
+        started = time.perf_counter()
+        with self._compute.arithmetic():
+            logits = self.chain.forward_range(entering, self.prefix.depth)
+        loss = F.cross_entropy(logits.float(), batch.labels)
+        if self._optimizer.step(loss, self._interval.lr):
+            self._interval.losses.append(float(loss.detach()))
+            self._interval.examples += batch.size
+        else:
+            self.diverged_at = step
+        self.add_seconds(time.perf_counter() - started)
+
+    @torch.inference_mode()
+    def count_correct(self, entering: torch.Tensor, batch: Batch) -> int:
+        """Return how many examples of a batch are classified correctly; padding does not count."""
+        started = time.perf_counter()
+        with self._compute.arithmetic():
+            logits = self.chain.forward_range(entering, self.prefix.depth)
+        correct = count_correct(logits[: batch.size].float(), batch.labels[: batch.size])
+        self.add_seconds(time.perf_counter() - started)
+        return correct
+
+    def add_seconds(self, seconds: float) -> None:
+        """Charge the child for some of the group's time."""
+        self._interval.seconds += seconds
+
+    def finish_interval(self, accuracy: float) -> IntervalDone:
+        """Keep the state if its accuracy is better than all before, and begin a new interval.
+
+        Of equal accuracies the first wins: a later state must be strictly better.
+
+        Args:
+            accuracy: Accuracy on the validation split, in [0, 1].
+        """
+        if accuracy > self.quality or self._best is None:
+            self._best, self._best_interval = self._state(), len(self._validations)
+        done, number = self._interval, len(self._validations)
+        loss = math.fsum(done.losses) / max(len(done.losses), 1)
+        self._validations.append(accuracy)
+        self._losses.append(loss)
+        self._close_interval()
+        return IntervalDone(self.id, number, accuracy, loss, done.examples, done.lr, done.seconds)
+
+    def _close_interval(self) -> None:
+        self._examples += self._interval.examples
+        self._seconds += self._interval.seconds
+        self._interval = _Interval()
+
+    @property
+    def quality(self) -> float:
+        """Best accuracy so far, in [0, 1]."""
+        return max(self._validations, default=0.0)
+
+    def result(self, flops: int, extra: Mapping[str, Any]) -> TrainedChild:
+        """Return the child in the state of its best validation; without any, in its last finite state.
+
+        Args:
+            flops: FLOPs of one forward pass, batch 1.
+            extra: More to keep in the metrics.
+        """
+        self._close_interval()
+        tensors, momentum = self._best or self._state()
+        metrics = Metrics(
+            quality=self.quality,
+            flops=flops,
+            validations=tuple(self._validations),
+            examples=self._examples,
+            seconds=self._seconds,
+            extra={
+                **extra,
+                "intervals_completed": len(self._validations),
+                "best_interval": self._best_interval,
+                "train_loss": list(self._losses),
+                "diverged_at_step": self.diverged_at,
+                "frozen_slots": self.prefix.depth,
+            },
+        )
+        return TrainedChild(self.id, tensors, momentum, metrics)
+
+    def _state(self) -> tuple[dict[str, Tensors], dict[str, Tensors]]:
+        return {name: self.chain.tensors(name) for name in self._trained}, self._optimizer.momentum()

@@ -1,0 +1,107 @@
+"""Stochastic gradient descent over the slots that a child trains, with momentum that can be inherited."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from mu2net.errors import ConfigError
+from mu2net.nn.backbone import Tensors
+
+MAX_GRADIENT_NORM = 1.0
+"""Global norm that gradients are clipped to (arXiv 2205.12755)."""
+
+_FUSED_DEVICES = frozenset({"cpu", "cuda", "mps"})
+
+
+class SlotOptimizer:
+    """SGD with momentum over the parameters of the trained slots, and over nothing else.
+
+    Gradients are clipped to a global norm of 1.0 over these parameters. Every parameter starts with a momentum
+    buffer: an inherited one, or zeros (which equals the first step without a buffer).
+
+    Args:
+        slots: The modules that are trained, by slot name; their parameters require gradients.
+        momentum: Momentum coefficient, in [0, 1[.
+        is_nesterov: Whether the momentum is Nesterov's.
+        inherited: Momentum buffers to start from, by slot name and parameter name; slots that are missing start
+            from zeros.
+
+    Raises:
+        ConfigError: There is nothing to train, or an inherited buffer does not fit its parameters.
+    """
+
+    def __init__(
+        self,
+        slots: Mapping[str, nn.Module],
+        *,
+        momentum: float,
+        is_nesterov: bool,
+        inherited: Mapping[str, Mapping[str, torch.Tensor]],
+    ) -> None:
+        self._slots = {name: dict(module.named_parameters()) for name, module in slots.items()}
+        self._parameters = [value for named in self._slots.values() for value in named.values()]
+        if not self._parameters:
+            raise ConfigError("a child trains no parameters; at least its head must be cloned or fresh")
+        device = self._parameters[0].device
+        self._sgd = torch.optim.SGD(
+            self._parameters,
+            lr=0.0,
+            momentum=momentum,
+            nesterov=is_nesterov and momentum > 0,
+            fused=device.type in _FUSED_DEVICES,
+        )
+        self._buffers = {
+            slot: _momentum_buffers(slot, named, inherited.get(slot)) for slot, named in self._slots.items()
+        }
+        for slot, named in self._slots.items():
+            for name, parameter in named.items():
+                self._sgd.state[parameter]["momentum_buffer"] = self._buffers[slot][name]
+
+    def step(self, loss: torch.Tensor, lr: float) -> bool:
+        """Take one step down the gradient of a loss; return whether it was taken.
+
+        Nothing changes when the loss or the gradient is not finite, so parameters are finite at all times.
+
+        Args:
+            loss: Scalar with a graph to the trained parameters.
+            lr: Learning rate of this step.
+        """
+        self._sgd.zero_grad(set_to_none=True)
+        if not bool(torch.isfinite(loss)):
+            return False
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(self._parameters, MAX_GRADIENT_NORM)
+        if not bool(torch.isfinite(norm)):
+            return False
+        self._sgd.param_groups[0]["lr"] = lr
+        self._sgd.step()
+        return True
+
+    def momentum(self) -> dict[str, Tensors]:
+        """Return copies of the momentum buffers by slot and parameter name, contiguous float32 on the CPU."""
+        return {
+            slot: {name: _copy_to_cpu(value) for name, value in named.items()} for slot, named in self._buffers.items()
+        }
+
+
+def _momentum_buffers(
+    slot: str, named: Mapping[str, nn.Parameter], inherited: Mapping[str, torch.Tensor] | None
+) -> Tensors:
+    """Return one buffer per parameter: copies of the inherited ones, or zeros."""
+    if inherited is None:
+        return {name: torch.zeros_like(parameter) for name, parameter in named.items()}
+    expected = {name: tuple(parameter.shape) for name, parameter in named.items()}
+    found = {name: tuple(value.shape) for name, value in inherited.items()}
+    if expected != found:
+        raise ConfigError(
+            f"slot {slot!r}: inherited momentum has shapes {found}; expected {expected}; "
+            "train the component again without inherited momentum"
+        )
+    return {name: torch.empty_like(named[name]).copy_(inherited[name]).detach() for name in named}
+
+
+def _copy_to_cpu(value: torch.Tensor) -> torch.Tensor:
+    return value.detach().to("cpu", torch.float32, copy=True).contiguous()
