@@ -1,0 +1,1 @@
+"""What lies on disk: components, and the registry of tasks, paths and cycles."""

@@ -1,0 +1,142 @@
+"""The data base engine of the registry: how SQLite is opened, and what its errors mean.
+
+SQLite runs with a rollback journal, ``synchronous=FULL``, foreign keys, and ``BEGIN IMMEDIATE`` for writers. A
+write-ahead log is refused: SQLite before 3.51.3 can corrupt one, and network file systems cannot hold one. A PostgreSQL
+URL works through the same code, but no test runs against it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
+from sqlalchemy.orm import Session
+
+from mu2net.errors import ConfigError, StoreError
+
+BUSY_SECONDS = 30.0
+"""How long a statement waits for another process's transaction before it gives up."""
+
+_WRITES = "mu2net_writes"
+
+
+def sqlite_url(file: Path) -> URL:
+    """Return the URL of an SQLite file."""
+    return URL.create("sqlite", database=str(file))
+
+
+def registry_engine(url: URL | str) -> Engine:
+    """Return an engine for a registry.
+
+    Connections are not kept between transactions: SQLite's locks survive neither ``fork`` nor being shared.
+
+    Args:
+        url: An SQLAlchemy URL.
+
+    Raises:
+        ConfigError: The URL is malformed, or its driver is not installed.
+    """
+    try:
+        url = make_url(url)
+        if url.get_backend_name() != "sqlite":
+            return create_engine(url)
+        engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": BUSY_SECONDS})
+    except (ArgumentError, NoSuchModuleError, ImportError) as error:
+        raise ConfigError(
+            f"registry_url is not possible: {error}; expected for instance "
+            "'postgresql+psycopg://user@host/name' with its driver installed"
+        ) from error
+    event.listen(engine, "connect", _configure)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+class Registry:
+    """Transactions on a registry.
+
+    Args:
+        engine: From ``registry_engine``.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        is_file = engine.dialect.name == "sqlite"
+        self.where = str(engine.url.database) if is_file else engine.url.render_as_string(hide_password=True)
+        """What messages call the registry: its file, or its URL without a password."""
+        self._writer = engine.execution_options(**{_WRITES: True})
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """Give a session that sees one state of the registry from its first query to its end.
+
+        Raises:
+            StoreError: The registry cannot be read.
+        """
+        with self._explained("read"), Session(self.engine) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """Give a session that writes: everything in it becomes visible at its end, or nothing does.
+
+        Raises:
+            StoreError: The registry cannot be written; nothing was changed.
+        """
+        with self._explained("written"), Session(self._writer) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """Give a connection in a transaction that writes, for migrations.
+
+        Raises:
+            StoreError: The registry cannot be written; nothing was changed.
+        """
+        with self._explained("migrated"), self._writer.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _explained(self, verb: str) -> Iterator[None]:
+        try:
+            yield
+        except (DatabaseError, sqlite3.DatabaseError) as error:
+            message = str(error.orig if isinstance(error, DatabaseError) else error)
+            raise StoreError(
+                f"registry {self.where} cannot be {verb}: {message}; nothing was changed; {_way_out(message)}"
+            ) from error
+
+
+def _way_out(message: str) -> str:
+    if "full" in message:
+        return "free some space on its disk and run the command again"
+    if "locked" in message:
+        return f"another process has held it for {BUSY_SECONDS:.0f} seconds: wait for it, or stop it, and try again"
+    if "not a database" in message or "malformed" in message:
+        return "the file is damaged: restore it from a backup"
+    if "readonly" in message or "unable to open" in message:
+        return "check the permissions of the file and its folder"
+    return "see the message above"
+
+
+def _configure(connection: sqlite3.Connection, record: Any) -> None:  # noqa: ARG001
+    # The driver's own BEGIN comes too late and is never IMMEDIATE: switched off here, done in _begin.
+    connection.isolation_level = None
+    (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+    if mode != "delete":
+        (_, _, file) = connection.execute("PRAGMA database_list").fetchone()
+        raise StoreError(
+            f"registry {file} has the journal mode {mode!r}; expected 'delete', which is safe on every "
+            f"file system. Close all programs that use it and run: sqlite3 {file} 'PRAGMA journal_mode=DELETE'"
+        )
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _begin(connection: Connection) -> None:
+    writes = connection.get_execution_options().get(_WRITES, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

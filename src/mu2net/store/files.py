@@ -1,0 +1,182 @@
+"""The one seam through which the store reads and writes files.
+
+Nothing else in ``store/`` opens, writes, renames or removes a file, so a test that puts a faulty ``Files`` in the
+place of this one sees every step that a crash, a full disk or a broken disk can hit. (SQLite does the
+registry's own input and output.)
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mu2net.errors import StoreError
+
+TEMPORARY_PREFIX = ".tmp-"
+"""How files begin that are not complete yet; a crash can leave them behind, and nothing ever reads them."""
+
+_locked: set[int] = set()
+
+
+def _forget_locks_after_fork() -> None:
+    """Close inherited lock files in a forked child, so that a lock dies with the process that took it."""
+    for descriptor in _locked:
+        os.close(descriptor)
+    _locked.clear()
+
+
+os.register_at_fork(after_in_child=_forget_locks_after_fork)
+
+
+class Files:
+    """The primitive steps on files, and the two safe ways to put them together.
+
+    Every method raises ``OSError`` as the operating system gives it; the callers say what that means.
+    """
+
+    def create(self, file: Path) -> int:
+        """Create a file that does not exist yet, and return its descriptor."""
+        return os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644)
+
+    def write(self, descriptor: int, data: bytes) -> None:
+        """Write all bytes."""
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
+
+    def sync(self, descriptor: int) -> None:
+        """Wait until the file's bytes are on the disk."""
+        os.fsync(descriptor)
+
+    def set_mode(self, file: Path, mode: int) -> None:
+        """Set the permissions of a file."""
+        file.chmod(mode)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Put ``source`` in the place of ``target`` in one step."""
+        source.replace(target)
+
+    def sync_folder(self, folder: Path) -> None:
+        """Wait until the names in a folder are on the disk."""
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def remove(self, file: Path) -> None:
+        """Remove a file."""
+        file.unlink()
+
+    def read(self, file: Path) -> bytes:
+        """Return all bytes of a file."""
+        return file.read_bytes()
+
+    def size(self, file: Path) -> int:
+        """Return the size of a file, in bytes."""
+        return file.stat().st_size
+
+    def is_file(self, file: Path) -> bool:
+        """Return whether a file of this name exists."""
+        return file.is_file()
+
+    def is_folder(self, folder: Path) -> bool:
+        """Return whether a folder of this name exists."""
+        return folder.is_dir()
+
+    def names(self, folder: Path) -> list[str]:
+        """Return the sorted names in a folder."""
+        return sorted(entry.name for entry in folder.iterdir())
+
+    def make_folder(self, folder: Path) -> None:
+        """Create a folder and the missing ones above it, safe from a crash once this returns."""
+        missing = []
+        while not self.is_folder(folder):
+            missing.append(folder)
+            folder = folder.parent
+        for new in reversed(missing):
+            new.mkdir(exist_ok=True)
+            self.sync_folder(new.parent)
+
+    def replace(self, file: Path, data: bytes, mode: int) -> None:
+        """Make ``file`` hold ``data``: a crash leaves the file as it was, or complete, and nothing between.
+
+        Temporary file in the same folder, fsync, rename, fsync of the folder.
+
+        Args:
+            file: The file; its folder exists.
+            data: All of its bytes.
+            mode: Its permissions.
+        """
+        temporary = file.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")
+        try:
+            descriptor = self.create(temporary)
+            try:
+                self.write(descriptor, data)
+                self.sync(descriptor)
+            finally:
+                os.close(descriptor)
+            self.set_mode(temporary, mode)
+            self.rename(temporary, file)
+        except OSError:
+            # The disk may be full: give the space back. A crash (any other exception) cannot tidy up either.
+            if self.is_file(temporary):
+                self.remove(temporary)
+            raise
+        self.sync_folder(file.parent)
+
+    def lock(self, file: Path) -> int | None:
+        """Return a descriptor that holds the exclusive lock of a file, or ``None`` where it is taken.
+
+        The operating system releases the lock when this process ends, however it ends; forked children do not keep it.
+        """
+        descriptor = os.open(file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except OSError:
+            os.close(descriptor)
+            raise
+        _locked.add(descriptor)
+        return descriptor
+
+    def rewrite(self, descriptor: int, data: bytes) -> None:
+        """Make a locked file hold ``data``."""
+        os.ftruncate(descriptor, 0)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        self.write(descriptor, data)
+
+    def unlock(self, descriptor: int) -> None:
+        """Empty a file and release its lock, which ``lock`` took."""
+        os.ftruncate(descriptor, 0)
+        _locked.discard(descriptor)
+        os.close(descriptor)
+
+
+@contextmanager
+def nothing_lost(what: str) -> Iterator[None]:
+    """Say what an ``OSError`` means while files are written that the registry does not name yet.
+
+    Args:
+        what: What is being stored, for the message.
+
+    Raises:
+        StoreError: Instead of the ``OSError``.
+    """
+    try:
+        yield
+    except OSError as error:
+        file = f" ({error.filename})" if error.filename else ""
+        is_full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        way_out = "free some space on that disk" if is_full else "check the disk and the permissions"
+        raise StoreError(
+            f"{what} cannot be written: {error.strerror or error}{file}; nothing was lost, "
+            f"the system is as it was before; {way_out} and run the command again"
+        ) from error

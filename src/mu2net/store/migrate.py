@@ -1,0 +1,74 @@
+"""Bring a registry to the revision that this version of mu2net knows."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from datetime import UTC, datetime
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, insert, select
+from sqlalchemy.exc import DatabaseError
+
+from mu2net.errors import FormatError, StoreError
+from mu2net.store.engine import Registry
+from mu2net.store.schema import EventRow
+
+MIGRATED = "registry_migrated"
+"""Kind of the event that says which version of mu2net brought the registry to which revision."""
+
+
+def mu2net_version() -> str:
+    """Return the version of the installed mu2net."""
+    return importlib.metadata.version("mu2net")
+
+
+def migrate(registry: Registry) -> None:
+    """Bring a registry to the newest revision, in one transaction; an empty one gets all tables.
+
+    Args:
+        registry: The registry.
+
+    Raises:
+        FormatError: A newer version of mu2net wrote it; names that version.
+        StoreError: It cannot be written.
+    """
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    scripts = ScriptDirectory.from_config(config)
+    newest = scripts.get_current_head()
+    with registry.reading() as session:
+        current = _revision(session.connection())
+        if current == newest:
+            return
+        if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
+            raise FormatError(
+                f"registry {registry.where} has revision {current!r}, written by {_writer(session.connection())}; "
+                f"this is mu2net {mu2net_version()}, which knows revisions up to {newest!r}: "
+                "install the version that wrote it, or a newer one"
+            )
+    with registry.connection() as connection:
+        # Another process may have migrated it since; Alembic then finds nothing to do.
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        if _revision(connection) != newest:
+            raise StoreError(f"registry {registry.where} did not reach revision {newest!r}; reinstall mu2net")
+        payload = {"revision": newest, "version": mu2net_version()}
+        connection.execute(insert(EventRow).values(at=datetime.now(UTC), kind=MIGRATED, payload=payload))
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _writer(connection: Connection) -> str:
+    """Return which version of mu2net migrated a registry last, as far as this one can read it."""
+    query = select(EventRow.payload).where(EventRow.kind == MIGRATED).order_by(EventRow.id.desc()).limit(1)
+    try:
+        payload = connection.execute(query).scalar()
+        return f"mu2net {payload['version']}" if payload else "an unknown version"
+    except (DatabaseError, KeyError, TypeError):
+        return "a version whose events this one cannot read"

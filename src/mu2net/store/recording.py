@@ -1,0 +1,256 @@
+"""Writing the registry: everything here runs inside one transaction of the caller, after the files are on the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy.orm import Session
+
+from mu2net.core.component import Digest, Slot
+from mu2net.core.path import Metrics, Value
+from mu2net.core.proposal import Proposal
+from mu2net.errors import ConfigError, PrivacyError, StoreError, UnknownComponentError, UnknownNameError
+from mu2net.store.codec import metrics_to_json, mutations_to_json, proposal_to_json
+from mu2net.store.queries import task_row
+from mu2net.store.records import CycleRecord, CycleState, NewComponent, TrainedRecord, path_id
+from mu2net.store.schema import ComponentRow, CycleRow, EventRow, PathRow, PathSlotRow, ProbeRow, TaskRow
+
+
+@dataclass(frozen=True)
+class StoredComponent:
+    """A new component whose files are on the disk."""
+
+    new: NewComponent
+    digest: Digest
+    num_bytes: int
+    momentum_digest: Digest | None
+
+
+def now() -> datetime:
+    """Return the moment that rows are stamped with, in UTC."""
+    return datetime.now(UTC)
+
+
+def add_event(session: Session, kind: str, task: str | None, payload: Mapping[str, Any]) -> None:
+    """Write down that something happened."""
+    session.execute(insert(EventRow).values(at=now(), kind=kind, task=task, payload=dict(payload)))
+
+
+def next_number(session: Session, column: Any, *conditions: Any) -> int:
+    """Return one more than the largest number in a column, 0 where there is none."""
+    largest: int | None = session.scalar(select(func.max(column)).where(*conditions))
+    return 0 if largest is None else largest + 1
+
+
+def running(session: Session, cycle: CycleRecord) -> CycleRow:
+    """Return the row of a cycle that still runs.
+
+    Raises:
+        StoreError: It has ended, or is not in the registry.
+    """
+    row = session.get(CycleRow, cycle.id)
+    if row is None or row.task != cycle.task or row.state != "running":
+        found = "not in the registry" if row is None or row.task != cycle.task else row.state
+        raise StoreError(
+            f"cycle {cycle.number} of task {cycle.task!r} is {found}; expected 'running'; start a new cycle"
+        )
+    return row
+
+
+def add_components(session: Session, stored: Iterable[StoredComponent], task: str | None, created_by: str) -> None:
+    """Write the rows of components; a digest that has a row keeps it."""
+    rows = {
+        component.digest: {
+            "digest": component.digest,
+            "num_params": component.new.num_params,
+            "num_bytes": component.num_bytes,
+            "task": task,
+            "source_digest": component.new.source_digest,
+            "momentum_digest": component.momentum_digest,
+            "created_by": created_by,
+            "created_at": now(),
+        }
+        for component in stored
+    }
+    known = _known(session, rows)
+    new = [row for digest, row in rows.items() if digest not in known]
+    if new:
+        session.execute(insert(ComponentRow), new)
+
+
+def require_components(session: Session, digests: Collection[Digest], user: str) -> None:
+    """Check that components have rows.
+
+    Raises:
+        UnknownComponentError: One has none.
+    """
+    unknown = sorted(set(digests) - _known(session, digests))
+    if unknown:
+        raise UnknownComponentError(
+            f"path {user!r} uses component {unknown[0]}, which no recorded path of this system has; "
+            "propose children from this system's own paths"
+        )
+
+
+def add_root(session: Session, root_id: str, stored: Sequence[StoredComponent], hparams: Mapping[str, Value]) -> None:
+    """Write the root."""
+    add_components(session, stored, None, root_id)
+    values = {"id": root_id, "agent": "", "state": "root", "is_kept": True, "is_private": False}
+    session.execute(
+        insert(PathRow).values(
+            **values, hparams=dict(hparams), mutations=[], rates={}, metrics=None, proposal=None, created_at=now()
+        )
+    )
+    _add_slots(session, root_id, [(component.new.slot, component.digest) for component in stored])
+    add_event(session, "root_added", None, {})
+
+
+def add_child(session: Session, cycle: CycleRecord, child: TrainedRecord, stored: Sequence[StoredComponent]) -> None:
+    """Write a trained child; one that is there already, with equal components, changes nothing.
+
+    Raises:
+        StoreError: The cycle has ended, or a path of this id has other components.
+        UnknownNameError: Its parent is not recorded.
+        UnknownComponentError: A component that it shares or was cloned from is not recorded.
+        PrivacyError: Its parent is a private path of another task.
+    """
+    row = running(session, cycle)
+    identity = path_id(cycle.task, cycle.number, child.generation, child.child)
+    chain = _chain(child.proposal, stored)
+    if session.get(PathRow, identity) is not None:
+        _require_equal(session, identity, chain)
+        return
+    _check_parent(session, child.proposal, identity, cycle.task)
+    sources = [component.new.source_digest for component in stored]
+    shared = [plan.digest for plan in child.proposal.slots]
+    require_components(session, {digest for digest in (*sources, *shared) if digest is not None}, identity)
+    add_components(session, stored, cycle.task, identity)
+    session.execute(insert(PathRow).values(id=identity, **_child_values(session, cycle, child)))
+    _add_slots(session, identity, chain)
+    row.spent_seconds += child.spent_seconds
+
+
+def publish(
+    session: Session, cycle: CycleRecord, identity: str, metrics: Metrics, probe: Digest, environment: Mapping[str, Any]
+) -> None:
+    """Make a path the live path of its task, retire the one before, and end the cycle.
+
+    Raises:
+        StoreError: The cycle has ended.
+        UnknownNameError: There is no such path.
+        ConfigError: The path is neither a child of the cycle nor the live path of its task.
+    """
+    running(session, cycle)
+    row = session.get(PathRow, identity)
+    if row is None:
+        ids = session.scalars(select(PathRow.id).where(PathRow.task == cycle.task))
+        raise UnknownNameError("path", identity, ids)
+    is_candidate = row.state == "live" or (row.state == "child" and row.cycle == cycle.number)
+    if row.task != cycle.task or not is_candidate:
+        raise ConfigError(
+            f"path {identity!r} ({row.state}, of task {row.task!r}) cannot be published by cycle {cycle.number} "
+            f"of task {cycle.task!r}; expected a child of that cycle, or the task's live path"
+        )
+    retired = session.scalars(
+        select(PathRow.id).where(PathRow.task == cycle.task, PathRow.state == "live", PathRow.id != identity)
+    ).all()
+    publication = row.publication if row.state == "live" else next_number(session, PathRow.publication)
+    # In this order: at no moment may two paths of a task be live.
+    session.execute(update(PathRow).where(PathRow.id.in_(retired)).values(state="retired"))
+    session.execute(
+        update(PathRow)
+        .where(PathRow.id == identity)
+        .values(state="live", publication=publication, metrics=metrics_to_json(metrics))
+    )
+    session.execute(delete(ProbeRow).where(ProbeRow.path_id == identity))
+    session.execute(insert(ProbeRow).values(path_id=identity, digest=probe, environment=dict(environment)))
+    end_cycle(session, cycle, "published")
+    payload = {"path": identity, "cycle": cycle.number, "retired": list(retired)}
+    add_event(session, "path_published", cycle.task, payload)
+
+
+def end_cycle(session: Session, cycle: CycleRecord, state: CycleState) -> None:
+    """Write down that a cycle has ended."""
+    session.execute(update(CycleRow).where(CycleRow.id == cycle.id).values(state=state, ended_at=now()))
+
+
+def add_task(session: Session, values: Mapping[str, Any]) -> None:
+    """Write a task.
+
+    Raises:
+        ConfigError: Its name is taken.
+    """
+    name = values["name"]
+    if session.get(TaskRow, name) is not None:
+        raise ConfigError(f"task {name!r} exists already; choose another name")
+    session.execute(insert(TaskRow).values(number=next_number(session, TaskRow.number), created_at=now(), **values))
+    add_event(session, "task_added", name, {"is_private": values["is_private"]})
+
+
+def _known(session: Session, digests: Iterable[str]) -> set[Digest]:
+    query = select(ComponentRow.digest).where(ComponentRow.digest.in_(list(digests)))
+    return {Digest(digest) for digest in session.scalars(query)}
+
+
+def _chain(proposal: Proposal, stored: Sequence[StoredComponent]) -> list[tuple[Slot, Digest]]:
+    trained = {component.new.slot: component.digest for component in stored}
+    return [
+        (plan.slot, trained[plan.slot] if plan.is_trainable or plan.digest is None else plan.digest)
+        for plan in proposal.slots
+    ]
+
+
+def _require_equal(session: Session, identity: str, chain: Sequence[tuple[Slot, Digest]]) -> None:
+    query = select(PathSlotRow.digest).where(PathSlotRow.path_id == identity).order_by(PathSlotRow.position)
+    recorded = session.scalars(query).all()
+    if recorded != [digest for _, digest in chain]:
+        raise StoreError(
+            f"path {identity!r} is recorded already, with other components; a recorded child is never changed: "
+            "continue behind it"
+        )
+
+
+def _check_parent(session: Session, proposal: Proposal, identity: str, task: str) -> None:
+    parent = session.get(PathRow, proposal.parent_id)
+    if parent is None:
+        raise UnknownNameError("path", proposal.parent_id, session.scalars(select(PathRow.id)))
+    if parent.is_private and parent.task != task:
+        raise PrivacyError(
+            f"path {identity!r} has the parent {parent.id!r} of the private task {parent.task!r}; "
+            "a private path may only seed its own task"
+        )
+
+
+def _child_values(session: Session, cycle: CycleRecord, child: TrainedRecord) -> dict[str, Any]:
+    proposal = child.proposal
+    return {
+        "task": cycle.task,
+        "cycle": cycle.number,
+        "generation": child.generation,
+        "child": child.child,
+        "parent_id": proposal.parent_id,
+        "agent": cycle.agent,
+        "state": "child",
+        "is_kept": child.is_kept,
+        "is_private": task_row(session, cycle.task).is_private,
+        "proposal": proposal_to_json(proposal),
+        "hparams": dict(proposal.hparams),
+        "mutations": mutations_to_json(proposal.mutations),
+        "rates": dict(proposal.rates),
+        "metrics": metrics_to_json(child.metrics),
+        "created_at": now(),
+    }
+
+
+def _add_slots(session: Session, identity: str, chain: Sequence[tuple[Slot, Digest]]) -> None:
+    session.execute(
+        insert(PathSlotRow),
+        [
+            {"path_id": identity, "position": position, "slot": slot.name, "kind": slot.kind, "digest": digest}
+            for position, (slot, digest) in enumerate(chain)
+        ],
+    )

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from mu2net.core.component import Slot
+from mu2net.core.path import Metrics, Mutation
+from mu2net.core.path import Path as CorePath
+from mu2net.core.proposal import Proposal, SlotPlan
+from mu2net.store.config import SystemConfig
+from mu2net.store.files import Files
+from mu2net.store.records import NewComponent, TaskRecord, TrainedRecord
+from mu2net.store.store import Store
+
+STEM, BLOCK, NORM, HEAD = (
+    Slot("stem", "stem"),
+    Slot("block_00", "block"),
+    Slot("norm", "norm"),
+    Slot("head", "head"),
+)
+HPARAMS = {"opt_lr": 0.01, "num_layers": 1, "opt_nesterov": False, "opt_lr_schedule": "cosine", "mu": 1.0}
+
+
+def tensors(seed: int, *shape: int) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {"weight": torch.randn(shape or (3, 4), generator=generator), "bias": torch.full((3,), float(seed))}
+
+
+def task(name: str = "digits", *, is_private: bool = False) -> TaskRecord:
+    return TaskRecord(
+        name=name,
+        source={"uri": f"demo:{name}", "columns": ["image", "label"]},
+        classes=("zero", "eins", "二"),
+        fingerprint="f" * 64,
+        is_private=is_private,
+        counts={"train": 80, "validation": 10, "test": 10},
+    )
+
+
+def trained(
+    parent: CorePath, seed: int, generation: int = 0, child: int = 0, *, is_kept: bool = True, quality: float = 0.5
+) -> TrainedRecord:
+    """A child that shares its parent's stem and block, clones the norm, and has a new head."""
+    stem, block, norm = parent.components[:3]
+    return TrainedRecord(
+        generation=generation,
+        child=child,
+        proposal=Proposal(
+            parent_id=parent.id,
+            origin="root" if parent.task is None else "own",
+            slots=(
+                SlotPlan(STEM, "share", stem.digest),
+                SlotPlan(BLOCK, "share", block.digest),
+                SlotPlan(NORM, "clone", norm.digest),
+                SlotPlan(HEAD, "fresh", None),
+            ),
+            hparams={**HPARAMS, "opt_lr": 1e-4},
+            mutations=(Mutation("hp:opt_lr", 0.01, 1e-4), Mutation("clone:norm", is_forced=True)),
+            rates={"hp:opt_lr": 0.1 + 0.2},
+            inherits_momentum=True,
+        ),
+        components=(
+            NewComponent(NORM, tensors(seed), 15, norm.digest, momentum=tensors(seed + 1000)),
+            NewComponent(HEAD, tensors(seed + 500), 15),
+        ),
+        metrics=Metrics(
+            quality=quality,
+            flops=123_456_789_012,
+            validations=(0.1, 1 / 3, quality),
+            examples=800,
+            seconds=1.25,
+            extra={"precision": "bfloat16", "planned": 3, "loss": [0.5, 1e-300]},
+        ),
+        is_kept=is_kept,
+        spent_seconds=1.5,
+    )
+
+
+def create(directory: Path, files: Files | None = None) -> Store:
+    config = SystemConfig(root="tiny", root_source="made for a test", backbone={"kind": "tiny", "dim": 4}, seed=7)
+    store = Store.create(directory, config, files)
+    store.put_root([NewComponent(slot, tensors(i), 15) for i, slot in enumerate((STEM, BLOCK, NORM))], HPARAMS)
+    return store
+
+
+@pytest.fixture
+def make_store() -> Callable[..., Store]:
+    return create
+
+
+@pytest.fixture
+def make_child() -> Callable[..., TrainedRecord]:
+    return trained
+
+
+@pytest.fixture
+def make_task() -> Callable[..., TaskRecord]:
+    return task
+
+
+@pytest.fixture
+def make_tensors() -> Callable[..., dict[str, torch.Tensor]]:
+    return tensors
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """A system with a root and the public task ``digits``."""
+    made = create(tmp_path / "system")
+    made.add_task(task())
+    return made
