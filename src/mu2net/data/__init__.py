@@ -1,0 +1,1 @@
+"""A task's images: sources, splits, decoding, fingerprints, caches."""

@@ -1,0 +1,157 @@
+"""Any encoded image becomes 8-bit RGB, in one way for training and for prediction.
+
+Rules, in this order:
+
+- the first frame is taken, and the EXIF orientation is applied;
+- transparency is composed on white;
+- 16-bit gray (``I;16``, and ``I`` whose values fit) is divided by 257, so 65,535 becomes 255;
+- floating-point gray in [0, 1] is multiplied by 255, in ]1, 255] taken as it is, both rounded;
+- CMYK (Adobe's inverted JPEGs too), YCbCr, palettes and 1-bit become RGB by Pillow's formulas; colour profiles are
+  ignored.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from mu2net.data.task import UInt8Array
+from mu2net.errors import ConfigError, ImageError
+
+MAX_PIXELS = 89_478_485
+"""Images with more pixels are refused before they are decoded (a quarter GiB of RGB, Pillow's own limit)."""
+
+Encoded = bytes | Path | Image.Image
+"""An image that is not decoded yet: the bytes of a file, its path, or an open Pillow image."""
+
+
+def decode_rgb(encoded: Encoded, name: str) -> Image.Image:
+    """Return an image in Pillow's mode ``RGB``, upright, without transparency.
+
+    Args:
+        encoded: Bytes of an image file, its path, or a Pillow image.
+        name: What messages call it, for instance its path or row.
+
+    Raises:
+        ImageError: It does not decode, is too large, or holds values that have no meaning as 8-bit RGB.
+    """
+    try:
+        if isinstance(encoded, Image.Image):
+            return _to_rgb(encoded, name)
+        with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded) as image:
+            return _to_rgb(image, name)
+    except (ImageError, MemoryError):
+        raise
+    except FileNotFoundError as error:
+        raise ImageError(f"image {name} does not exist; correct the path") from error
+    except IsADirectoryError as error:
+        raise ImageError(f"image {name} is a folder; expected an image file") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _too_large(name, str(error)) from error
+    except Exception as error:  # Pillow's plugins raise almost anything on damaged files
+        raise ImageError(
+            f"image {name} does not decode ({_reason(error)}); replace or remove it, or skip bad images"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "it is no image file that Pillow knows"
+    return str(error) or type(error).__name__
+
+
+def _too_large(name: str, found: str) -> ImageError:
+    return ImageError(
+        f"image {name} is too large: expected at most {MAX_PIXELS:,} pixels, found {found}; scale it down first"
+    )
+
+
+def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+    if image.width * image.height > MAX_PIXELS:
+        raise _too_large(name, f"{image.width} x {image.height}")
+    if min(image.size) < 1:
+        raise ImageError(f"image {name} is empty ({image.width} x {image.height}); replace or remove it")
+    image.load()
+    image = ImageOps.exif_transpose(image)
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return Image.fromarray(_to_8_bit(image, name)).convert("RGB")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB") if image.mode != "RGB" else image
+
+
+def _to_8_bit(image: Image.Image, name: str) -> UInt8Array:
+    """Return a 16-bit, 32-bit or floating-point gray image as ``[height, width]``, 0..255."""
+    values: NDArray[np.float64] = np.asarray(image).astype(np.float64)
+    low, high = float(values.min()), float(values.max())
+    limit = 255.0 if image.mode == "F" else 65535.0
+    if not (low >= 0 and high <= limit):  # also true for NaN
+        raise ImageError(
+            f"image {name} (mode {image.mode}) has values from {low:g} to {high:g}; expected 0 to {limit:g} "
+            "without NaN; convert it to 8-bit"
+        )
+    if image.mode != "F":
+        values /= 257
+    elif high <= 1:
+        values *= 255
+    return np.floor(values + 0.5).astype(np.uint8)
+
+
+def squeeze(image: Image.Image, side: int) -> UInt8Array:
+    """Return an RGB image squeezed to a square, bilinear and antialiased; shape ``[side, side, 3]``.
+
+    Args:
+        image: A Pillow image of mode ``RGB``.
+        side: Side of the square, in pixels.
+    """
+    if image.size != (side, side):
+        image = image.resize((side, side), Image.Resampling.BILINEAR)
+    return np.asarray(image)
+
+
+def load_images(items: Sequence[str | Path | Image.Image | UInt8Array], side: int) -> UInt8Array:
+    """Return images for a prediction exactly as training sees them; shape ``[len(items), side, side, 3]``.
+
+    Args:
+        items: Paths, Pillow images, or uint8 arrays of shape ``[height, width]`` or ``[height, width, 1 | 3 | 4]``
+            (gray, RGB, RGBA); uint16 gray arrays are taken as 16-bit images.
+        side: Side of the squares, in pixels.
+
+    Raises:
+        ConfigError: ``items`` is a single image, or an item is of no usable type.
+        ImageError: An image does not decode, or an array has no usable shape or type.
+    """
+    if isinstance(items, str | Path | Image.Image):
+        raise ConfigError(f"expected a list of images, found one {type(items).__name__}; write [{items!r}]")
+    images = np.empty((len(items), side, side, 3), np.uint8)
+    for index, item in enumerate(items):
+        images[index] = squeeze(_open_item(item, index), side)
+    return images
+
+
+def _open_item(item: object, index: int) -> Image.Image:
+    if isinstance(item, str | Path):
+        return decode_rgb(Path(item).expanduser(), f"'{item}'")
+    if isinstance(item, Image.Image):
+        return decode_rgb(item, f"{index} of the list")
+    if not isinstance(item, np.ndarray):
+        raise ConfigError(
+            f"image {index} of the list is a {type(item).__name__}; expected a path, a Pillow image or a uint8 array"
+        )
+    if item.ndim == 3 and item.shape[2] == 1:
+        item = item[:, :, 0]
+    is_gray, is_colour = item.ndim == 2, item.ndim == 3 and item.shape[2] in (3, 4)
+    fits = (item.dtype == np.uint8 and (is_gray or is_colour)) or (item.dtype == np.uint16 and is_gray)
+    if not fits or not item.size:
+        raise ImageError(
+            f"image {index} of the list is an array of {item.dtype} {list(item.shape)}; expected uint8 "
+            "[height, width] or [height, width, 1, 3 or 4] (gray, RGB or RGBA in 0..255)"
+        )
+    return decode_rgb(Image.fromarray(np.ascontiguousarray(item)), f"{index} of the list")
