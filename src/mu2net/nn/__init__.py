@@ -1,0 +1,1 @@
+"""Networks as chains of slots: backbones, pretrained roots, devices and arithmetic."""

@@ -1,0 +1,85 @@
+"""Multi-head self-attention with two exact kernels, and the rule that chooses between them.
+
+Measured on CPUs: under bfloat16 the backward of ``scaled_dot_product_attention`` dominates the step, and the explicit
+matmul-softmax-matmul trains about 1.8 times as fast; in float32 the fused kernel is as fast and needs less memory.
+
+Shapes: B batch, N tokens, D width, H heads, K = D / H width of a head.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from mu2net.errors import UnknownNameError
+
+Kernel = Literal["auto", "explicit", "sdpa"]
+"""``explicit``: matmul, softmax, matmul. ``sdpa``: ``scaled_dot_product_attention``. ``auto``: by ``choose_kernel``."""
+
+
+def choose_kernel(device: torch.device, dtype: torch.dtype) -> Literal["explicit", "sdpa"]:
+    """Return the kernel that ``auto`` stands for: ``explicit`` under bfloat16 on a CPU, ``sdpa`` otherwise.
+
+    Args:
+        device: Where the queries are.
+        dtype: What the queries are; under autocast the type that it casts to.
+    """
+    return "explicit" if device.type == "cpu" and dtype == torch.bfloat16 else "sdpa"
+
+
+def explicit_attention(queries_BHNK: torch.Tensor, keys_BHNK: torch.Tensor, values_BHNK: torch.Tensor) -> torch.Tensor:
+    """Return softmax(QKᵀ/√K)·V, shape ``[B, H, N, K]``, by matmul, softmax and matmul."""
+    scale = queries_BHNK.shape[-1] ** -0.5
+    weights_BHNN = torch.matmul(queries_BHNK * scale, keys_BHNK.transpose(-2, -1)).softmax(dim=-1)
+    return torch.matmul(weights_BHNN.to(values_BHNK.dtype), values_BHNK)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with timm's names: ``qkv`` (queries, keys, values in this order) and ``proj``.
+
+    Args:
+        dim: Width D of the tokens.
+        heads: Number of heads; divides ``dim``.
+        qkv_bias: Whether ``qkv`` has a bias.
+        kernel: How the attention is computed; may be set at any time.
+    """
+
+    def __init__(self, dim: int, heads: int, *, qkv_bias: bool = True, kernel: Kernel = "auto") -> None:
+        super().__init__()
+        self.heads = heads
+        self.kernel: Kernel = kernel
+        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias, device="meta")
+        self.proj = nn.Linear(dim, dim, device="meta")
+
+    def forward(self, tokens_BND: torch.Tensor) -> torch.Tensor:
+        """Return the attention's output, shape ``[B, N, D]``."""
+        batch, number, dim = tokens_BND.shape
+        qkv = self.qkv(tokens_BND).reshape(batch, number, 3, self.heads, dim // self.heads)
+        queries, keys, values = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        kernel = choose_kernel(queries.device, queries.dtype) if self.kernel == "auto" else self.kernel
+        if kernel == "explicit":
+            mixed_BHNK = explicit_attention(queries, keys, values)
+        else:
+            mixed_BHNK = F.scaled_dot_product_attention(queries, keys, values)
+        output: torch.Tensor = self.proj(mixed_BHNK.transpose(1, 2).reshape(batch, number, dim))
+        return output
+
+
+def select_kernel(module: nn.Module, kernel: Kernel) -> None:
+    """Set how every attention inside a module is computed.
+
+    Args:
+        module: A chain, a block, or anything that holds them.
+        kernel: The kernel.
+
+    Raises:
+        UnknownNameError: There is no such kernel.
+    """
+    if kernel not in get_args(Kernel):
+        raise UnknownNameError("attention kernel", kernel, get_args(Kernel))
+    for part in module.modules():
+        if isinstance(part, Attention):
+            part.kernel = kernel

@@ -1,0 +1,138 @@
+"""A path as a module: slots that compute one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+import torch
+from torch import nn
+
+from mu2net.core.component import Slot
+from mu2net.errors import UnknownNameError
+from mu2net.nn.assign import read
+from mu2net.nn.backbone import Backbone, Tensors
+
+
+class Chain(nn.Module):
+    """Slots in the order of computation, each with the module that fills it.
+
+    Training and evaluation mode compute the same. Parameters of slots that do not train have ``requires_grad`` off, so
+    autograd records nothing below the lowest slot that trains.
+
+    Args:
+        slots: Slots and their modules, in the order of computation.
+        channels_last: Whether images and feature maps are laid out channels-last.
+    """
+
+    def __init__(self, slots: Sequence[tuple[Slot, nn.Module]], *, channels_last: bool = False) -> None:
+        super().__init__()
+        self.slots = tuple(slot for slot, _ in slots)
+        self.channels_last = channels_last
+        self.parts = nn.ModuleDict({slot.name: module for slot, module in slots})
+        if len(self.parts) != len(self.slots):
+            raise ValueError(f"slots {[slot.name for slot in self.slots]} are not unique")
+
+    def __len__(self) -> int:
+        return len(self.slots)
+
+    def index(self, name: str) -> int:
+        """Return the place of a slot in the chain, 0 next to the image.
+
+        Raises:
+            UnknownNameError: The chain has no such slot.
+        """
+        names = [slot.name for slot in self.slots]
+        if name not in names:
+            raise UnknownNameError("slot", name, names)
+        return names.index(name)
+
+    def part(self, name: str) -> nn.Module:
+        """Return the module of a slot.
+
+        Raises:
+            UnknownNameError: The chain has no such slot.
+        """
+        return self.parts[self.slots[self.index(name)].name]
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return what the last slot computes; logits, shape ``[batch, classes]``, where it is a head.
+
+        Args:
+            images: Normalised images, shape ``[batch, 3, side, side]``.
+        """
+        return self.forward_range(images)
+
+    def forward_range(self, activation: torch.Tensor, start: int = 0, stop: int | None = None) -> torch.Tensor:
+        """Return the activation after slot ``stop - 1``, from the one that enters slot ``start``.
+
+        ``forward_range(forward_range(x, 0, i), i)`` equals ``forward(x)`` for every i: a caller may keep
+        the activation after any slot and resume from it.
+
+        Args:
+            activation: What enters slot ``start``; normalised images for slot 0.
+            start: First slot that computes, counted from 0.
+            stop: First slot that does not compute any more; the end of the chain by default.
+
+        Raises:
+            ValueError: The range lies outside the chain.
+        """
+        stop = len(self) if stop is None else stop
+        if not 0 <= start <= stop <= len(self):
+            raise ValueError(f"slots {start} to {stop} are no range of a chain of {len(self)}")
+        if self.channels_last and activation.dim() == 4:
+            activation = activation.contiguous(memory_format=torch.channels_last)
+        for slot in self.slots[start:stop]:
+            activation = self.parts[slot.name](activation)
+        return activation
+
+    def set_trainable(self, names: Collection[str]) -> None:
+        """Let exactly these slots train; all other parameters are frozen, and statistics always are.
+
+        Args:
+            names: Names of slots.
+
+        Raises:
+            UnknownNameError: The chain has no such slot; nothing was changed.
+        """
+        trainable = {self.index(name) for name in names}
+        for index, slot in enumerate(self.slots):
+            self.parts[slot.name].requires_grad_(index in trainable)
+
+    @property
+    def trainable(self) -> tuple[Slot, ...]:
+        """The slots that train, in the order of computation."""
+        return tuple(slot for slot in self.slots if any(p.requires_grad for p in self.parts[slot.name].parameters()))
+
+    @property
+    def frozen_prefix(self) -> int:
+        """Number of slots before the first that trains; the activation after them is fixed while it trains."""
+        trainable = self.trainable
+        return self.index(trainable[0].name) if trainable else len(self)
+
+    def tensors(self, name: str) -> Tensors:
+        """Return copies of a slot's parameters and buffers: contiguous, float32, on the CPU.
+
+        Raises:
+            UnknownNameError: The chain has no such slot.
+        """
+        return read(self.part(name))
+
+
+def build_chain(
+    backbone: Backbone, components: Iterable[tuple[Slot, Mapping[str, torch.Tensor]]], *, copy: bool = False
+) -> Chain:
+    """Return the chain of some components; its parameters are the components' tensors themselves.
+
+    Args:
+        backbone: What the slots compute.
+        components: Slots and their tensors, in the order of computation.
+        copy: Whether the parameters are copies instead, needed for slots that train.
+
+    Raises:
+        RootError: Tensors do not fit their slot.
+    """
+    modules = []
+    for slot, tensors in components:
+        own = {name: tensor.clone() for name, tensor in tensors.items()} if copy else tensors
+        modules.append((slot, backbone.module(slot, own)))
+    return Chain(modules, channels_last=backbone.is_convolutional)
