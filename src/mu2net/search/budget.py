@@ -60,19 +60,19 @@ class ChildBudget:
 
 
 @dataclass(frozen=True)
-class Speed:
-    """How fast this machine trains the whole network on a task, and evaluates it.
+class Cost:
+    """What training and evaluation cost, in seconds or in another unit.
 
     Args:
-        train: Seconds per training example, with everything trainable.
-        evaluate: Seconds per validated image.
+        train: Cost of a training example.
+        evaluate: Cost of a validated image.
     """
 
     train: float
     evaluate: float
 
-    def seconds(self, budget: ChildBudget, num_validated: int) -> float:
-        """Return the seconds that one child would take.
+    def of(self, budget: ChildBudget, num_validated: int) -> float:
+        """Return the cost of one child.
 
         Args:
             budget: The child's budget.
@@ -98,41 +98,82 @@ class Workload:
     batch_size: int
     num_validations: int
 
+    @property
+    def smallest_interval(self) -> int:
+        """Training examples of the smallest interval: one batch."""
+        return min(self.batch_size, self.num_train)
+
+
+IN_EXAMPLES = Cost(train=1.0, evaluate=0.0)
+"""Training examples as the unit of cost."""
+
 
 def full_child(work: Workload) -> ChildBudget:
     """Return a child's budget where time sets no bound: one pass, at most 51,200 examples, per interval."""
     return ChildBudget(work.num_validations, min(work.num_train, PAPER_EXAMPLES_PER_VALIDATION))
 
 
-def plan_child(seconds: float, speed: Speed, work: Workload, children: int = TARGET_CHILDREN) -> ChildBudget:
-    """Return the budget of one child such that about ``children`` of them fit a time.
+def plan_child(total: float, cost: Cost, work: Workload, children: int = TARGET_CHILDREN) -> ChildBudget | None:
+    """Return the budget of one child such that about ``children`` of them fit.
 
     Fewer and fewer children, then fewer validations, are planned where an interval would not even hold one batch.
 
     Args:
-        seconds: Seconds that all children may take together.
-        speed: How fast this machine is on this task.
+        total: What all children may spend together, in the unit of ``cost``.
+        cost: What training and evaluation cost.
         work: The sizes of the task.
         children: Number of children to aim for.
 
-    Raises:
-        BudgetError: Not even one interval of one batch fits; says how much time is needed.
+    Returns:
+        The budget; ``None`` where not even one interval of one batch fits.
     """
-    smallest = min(work.batch_size, work.num_train)
-    for validations, divisor in _plans(work.num_validations, children):
-        interval = seconds / divisor / validations
-        examples = int((interval - work.num_validated * speed.evaluate) / speed.train)
-        if examples >= smallest:
+    for validations, count in _plans(work.num_validations, children):
+        interval = total / count / validations
+        examples = int((interval - work.num_validated * cost.evaluate) / cost.train)
+        if examples >= work.smallest_interval:
             return ChildBudget(validations, min(examples, full_child(work).examples_per_validation))
-    needed = speed.seconds(ChildBudget(1, smallest), work.num_validated)
-    raise BudgetError(
-        f"a time budget of {seconds:.1f} s is too small for one interval ({smallest} training examples and one "
-        f"validation of {work.num_validated} images need about {needed:.1f} s); nothing was published. "
-        f"Give at least {math.ceil(needed * 1.5)}s"
-    )
+    return None
+
+
+def plan_run(total: float, cost: Cost, work: Workload) -> ChildBudget | None:
+    """Return the budget of one long run that spends everything: a baseline's.
+
+    Args:
+        total: What the run may spend, in the unit of ``cost``.
+        cost: What training and evaluation cost.
+        work: The sizes of the task.
+
+    Returns:
+        The budget; ``None`` where not even one interval of one batch fits.
+    """
+    child = plan_child(total, cost, work, children=1)
+    if child is None:
+        return None
+    intervals = int(total / cost.of(ChildBudget(1, child.examples_per_validation), work.num_validated))
+    return ChildBudget(max(child.num_validations, intervals), child.examples_per_validation)
 
 
 def _plans(num_validations: int, children: int) -> list[tuple[int, int]]:
     """Return (validations, children) from the most wanted plan to the least."""
     plans = [(num_validations, count) for count in range(children, 0, -1)]
     return plans + [(count, 1) for count in range(num_validations - 1, 0, -1)]
+
+
+def too_small(budget: Budget, cost: Cost, work: Workload) -> BudgetError:
+    """Return the error for a budget that does not hold one interval; it says how much is needed.
+
+    Args:
+        budget: The cycle's budget.
+        cost: What training and evaluation cost, in seconds where the time is too short, else in examples.
+        work: The sizes of the task.
+    """
+    smallest = work.smallest_interval
+    needed = math.ceil(1.5 * cost.of(ChildBudget(1, smallest), work.num_validated))
+    if budget.seconds is not None:
+        what, give = f"time budget of {budget.seconds:g} s", f"--time {needed}s"
+    else:
+        what, give = f"budget of {budget.examples} training examples", f"--examples {smallest}"
+    return BudgetError(
+        f"a {what} is too small for one interval ({smallest} training examples and one validation of "
+        f"{work.num_validated} images); nothing was published. Give at least {give}"
+    )

@@ -4,9 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from mu2net.core.path import Path
 from mu2net.search.budget import Budget, ChildBudget
+
+StopRequest = Literal["no", "interval", "now"]
+"""Go on; stop after the current interval and publish; stop at the next batch and publish nothing."""
+
+
+@dataclass(frozen=True)
+class StopRequested:
+    """The user pressed Ctrl-C.
+
+    Args:
+        request: ``"interval"`` after the first time, ``"now"`` after the second.
+    """
+
+    request: StopRequest
 
 
 @dataclass(frozen=True)
@@ -15,7 +30,7 @@ class CycleStarted:
 
     Args:
         task: The active task.
-        number: Number of the cycle for this task, from 1.
+        number: Number of the cycle for this task, from 0.
         agent: Name of the agent.
         budget: When it ends.
         children_done: Children that an earlier run already finished.

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Literal, Self
+from typing import Self
 
-StopRequest = Literal["no", "interval", "now"]
-"""Go on; stop after the current interval and publish; stop at the next batch and publish nothing."""
+from mu2net.search.events import Observer, StopRequest, StopRequested, ignore
 
 
 class InterruptHandler:
@@ -18,16 +16,17 @@ class InterruptHandler:
     Outside the main thread signals cannot be caught, and the handler changes nothing.
 
     Args:
-        on_request: Called with ``"interval"`` at the first signal and ``"now"`` at the second.
+        is_active: Whether signals are caught at all.
+        observer: Told about every request.
     """
 
-    def __init__(self, on_request: Callable[[StopRequest], None] | None = None) -> None:
+    def __init__(self, *, is_active: bool = True, observer: Observer = ignore) -> None:
         self.request: StopRequest = "no"
-        self._on_request = on_request
+        self._is_active, self._observer = is_active, observer
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
+        if self._is_active and threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._previous[number] = signal.signal(number, self._handle)
         return self
@@ -41,5 +40,4 @@ class InterruptHandler:
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
         self.request = "interval" if self.request == "no" else "now"
-        if self._on_request:
-            self._on_request(self.request)
+        self._observer(StopRequested(self.request))

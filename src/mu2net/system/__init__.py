@@ -1,1 +1,5 @@
 """The façade that users import: ``mu2net.System``."""
+
+from mu2net.system.facade import System
+
+__all__ = ["System"]

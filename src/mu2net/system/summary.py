@@ -123,7 +123,7 @@ class ChildSummary(Answer):
 
     Args:
         id: The child.
-        cycle: Number of the cycle, from 1.
+        cycle: Number of the cycle, from 0.
         generation: Number of the generation in its cycle, from 0.
         parent_id: The path that it was cloned from.
         agent: The agent that made it.
@@ -253,7 +253,7 @@ class Verification(Answer):
         equal = sum(probe.check == "bit-equal" for probe in self.probes)
         logits = sum(probe.num_logits for probe in self.probes)
         if not tasks:
-            return f"Intact: all {self.num_components} components of the root hash to their names; no task is published yet"
+            return f"Intact: all {self.num_components} components of the root hash to their names (no task yet)"
         how = "bit-equal" if equal == tasks else f"equal within 1e-5 ({equal} of {tasks} tasks bit-equal)"
         return (
             f"Nothing was forgotten: {self.num_components} components of {tasks} task{plural} hash to their names, and "

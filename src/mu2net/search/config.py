@@ -1,0 +1,67 @@
+"""How a cycle is run: everything but its budget. It is stored with the cycle, so that a resumed one runs alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from mu2net.core.path import Value
+from mu2net.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """How a cycle is run.
+
+    Args:
+        agent: Name of the agent.
+        seed: Seed of all draws.
+        s_size: Size penalty, in ]0, 1].
+        s_compute: Compute penalty, in ]0, 1].
+        generation_size: Children that are sampled and trained together.
+        batch_size: Images per training step.
+        num_validations: Validations per child.
+        examples_per_validation: Training examples per validation; ``None`` to plan them from the time budget, or
+            for one pass where there is none.
+        precision: ``"auto"``, ``"float32"`` or ``"bfloat16"``.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
+        threads: Threads per process; ``None`` for PyTorch's own choice.
+        hparams: Starting values of hyperparameters that differ from the agent's.
+
+    Raises:
+        ConfigError: A number is not positive.
+    """
+
+    agent: str = "mu2net"
+    seed: int = 0
+    s_size: float = 1.0
+    s_compute: float = 1.0
+    generation_size: int = 4
+    batch_size: int = 64
+    num_validations: int = 4
+    examples_per_validation: int | None = None
+    precision: str = "auto"
+    device: str = "auto"
+    threads: int | None = None
+    hparams: Mapping[str, Value] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("generation_size", "batch_size", "num_validations", "examples_per_validation", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name.replace('_', '-')} is {value}; expected at least 1")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> SearchConfig:
+        """Return the configuration from the JSON values of ``to_json``."""
+        return cls(**values)
+
+    def differences(self, other: SearchConfig) -> list[str]:
+        """Return the names of the fields in which two configurations differ."""
+        mine, theirs = self.to_json(), other.to_json()
+        return [name for name in mine if mine[name] != theirs[name]]

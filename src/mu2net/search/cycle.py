@@ -1,0 +1,310 @@
+"""The cycle of a task: an agent proposes, children train, the best is published (METHOD: end of a cycle).
+
+A cycle that was interrupted goes on where it stopped: it repeats the draws of the recorded generations, keeps every
+recorded child, and trains only those that are missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from mu2net.core.agents import Agent, Trained, make_agent
+from mu2net.core.path import Path
+from mu2net.core.population import Population
+from mu2net.core.proposal import Proposal
+from mu2net.core.rng import generator
+from mu2net.core.score import Scoring
+from mu2net.data.task import TaskData
+from mu2net.errors import BudgetError
+from mu2net.nn.backbone import Backbone
+from mu2net.nn.precision import choose_device, choose_precision
+from mu2net.search.budget import Budget, ChildBudget
+from mu2net.search.clock import Clock
+from mu2net.search.config import SearchConfig
+from mu2net.search.events import (
+    ChildPlanned,
+    ChildRecorded,
+    CycleStarted,
+    GenerationStarted,
+    Observer,
+    Published,
+    Publishing,
+    StopRequest,
+)
+from mu2net.search.executor import Executor
+from mu2net.search.planning import ChildPlanner
+from mu2net.search.publication import publish_path
+from mu2net.search.trained import draft_path, new_components
+from mu2net.store.records import CycleRecord, TrainedRecord, path_id
+from mu2net.store.store import Store
+from mu2net.train.child import ChildJob, TrainedChild
+from mu2net.train.events import Event, IntervalDone, StopSignal
+from mu2net.train.group import TrainConfig, TrainGroup
+
+_WORTHWHILE = 0.3
+"""The last child of a time budget trains if at least this share of a child's budget is left for it."""
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What every cycle of a system works with.
+
+    Args:
+        store: Where paths live.
+        backbone: What slots compute.
+        executor: Where children train.
+        observer: Told what happens.
+        stop_request: Asked whether the user wants to stop.
+    """
+
+    store: Store
+    backbone: Backbone
+    executor: Executor
+    observer: Observer
+    stop_request: Callable[[], StopRequest]
+
+
+class Cycle:
+    """One cycle of one task.
+
+    Args:
+        workshop: What it works with.
+        data: The task's images.
+        config: How it is run; of an interrupted cycle, the stored one.
+        budget: When it ends.
+        clock: Counts its time.
+        record: The interrupted cycle to go on with; ``None`` to start a new one.
+
+    Raises:
+        BudgetError: The budget is too small for one interval.
+    """
+
+    def __init__(
+        self,
+        workshop: Workshop,
+        data: TaskData,
+        config: SearchConfig,
+        budget: Budget,
+        clock: Clock,
+        record: CycleRecord | None = None,
+    ) -> None:
+        self._workshop, self._data, self._config = workshop, data, config
+        self._budget, self._clock = budget, clock
+        anatomy = workshop.backbone.anatomy
+        scoring = Scoring(anatomy.num_params, anatomy.flops, config.s_size, config.s_compute)
+        self._agent: Agent = make_agent(config.agent, anatomy, scoring, config.hparams)
+        device = choose_device(config.device)
+        self._train_config = TrainConfig(
+            num_validations=1,
+            examples_per_validation=1,
+            batch_size=config.batch_size,
+            device=device,
+            precision=choose_precision(config.precision, device, workshop.backbone),
+            threads=config.threads,
+        )
+        self._group_seconds: dict[int, float] = {}
+        self._seconds_per_child = 0.0
+        self._child = ChildBudget(**record.config["child"]) if record else self._plan()
+        self._record = record or self._start()
+
+    def run(self) -> Path:
+        """Run the cycle to its end and return the task's live path.
+
+        Raises:
+            BudgetError: The budget ended before any child was trained; nothing was published.
+            TrainingStopped: The user asked to stop at once; the cycle can be resumed.
+        """
+        recorded = self._recorded()
+        self._tell_start(len(recorded))
+        population = self._start_population()
+        history: list[Trained] = []
+        while True:
+            proposals = self._propose(population, history, recorded)
+            if not proposals:
+                return self._publish(population)
+            trained = self._train(population, proposals, recorded)
+            population = self._agent.observe(population, trained)
+            history += trained
+
+    def _plan(self) -> ChildBudget:
+        planner = ChildPlanner(
+            self._workshop.store,
+            self._workshop.backbone,
+            self._data,
+            self._agent,
+            self._config,
+            self._train_config,
+            self._workshop.observer,
+            self._stop_signal,
+        )
+        return planner.plan(self._budget, self._clock.remaining())
+
+    def _start(self) -> CycleRecord:
+        """Record the cycle with everything that a resumed one must repeat."""
+        store, config = self._workshop.store, self._config
+        stored = {
+            "search": config.to_json(),
+            "child": asdict(self._child),
+            "live": [path.id for path in store.live_paths()],
+        }
+        return store.start_cycle(self._data.name, config.agent, config.seed, stored)
+
+    def _tell_start(self, children_done: int) -> None:
+        record, tell = self._record, self._workshop.observer
+        tell(CycleStarted(record.task, record.number, record.agent, self._budget, children_done, self._clock.earlier))
+        tell(ChildPlanned(self._child))
+
+    def _start_population(self) -> Population:
+        """Return the population as it was when the cycle started, whatever was published since."""
+        store, record = self._workshop.store, self._record
+        lineage = store.ancestors()
+        live = [lineage[live_id] for live_id in record.config["live"]]
+        population = Population.start(record.task, store.root(), live, lineage)
+        return self._agent.begin(population, generator(record.seed, record.task, record.number, "begin"))
+
+    def _recorded(self) -> dict[str, Trained]:
+        children = self._workshop.store.children(self._record.task, self._record.number)
+        return {child.path.id: Trained(child.proposal, child.path) for child in children if child.proposal}
+
+    def _propose(
+        self, population: Population, history: Sequence[Trained], recorded: dict[str, Trained]
+    ) -> list[Proposal]:
+        """Return the next generation; none where the cycle is over.
+
+        A generation that is partly recorded has at least the recorded children.
+        """
+        generation = f"{self._prefix()}{population.generation}/"
+        done = sum(identity.startswith(generation) for identity in recorded)
+        size = max(self._size(history), done)
+        if not size:
+            return []
+        key = (self._record.seed, self._record.task, self._record.number, population.generation)
+        return self._agent.propose(population, generator(*key), size)
+
+    def _size(self, history: Sequence[Trained]) -> int:
+        """Return how many children the budget allows for the next generation."""
+        if self._workshop.stop_request() != "no" or self._clock.remaining() <= 0:
+            return 0
+        budget, size = self._budget, self._config.generation_size
+        bounds = [1, size - len(history)] if self._agent.is_baseline else [size]
+        if not self._agent.is_baseline:
+            if budget.children is not None:
+                bounds.append(budget.children - len(history))
+            if budget.examples is not None:
+                left = budget.examples - sum(self._examples(child) for child in history)
+                bounds.append(left // self._child.examples)
+        if budget.seconds is not None and history:
+            bounds.append(self._fitting([child.path for child in history]))
+        return max(0, min(bounds))
+
+    @staticmethod
+    def _examples(child: Trained) -> int:
+        return child.path.metrics.examples if child.path.metrics else 0
+
+    def _fitting(self, history: Sequence[Path]) -> int:
+        """Return how many children fit the time that is left; one that fits only in part counts as one."""
+        expected = self._expected_seconds(history)
+        fitting = int(self._clock.remaining() / expected)
+        return fitting or int(self._clock.remaining() / expected >= _WORTHWHILE)
+
+    @staticmethod
+    def _expected_seconds(history: Sequence[Path]) -> float:
+        seconds = [path.metrics.seconds for path in history if path.metrics]
+        return max(sum(seconds) / len(seconds), 1e-6)
+
+    def _id(self, population: Population, child: int) -> str:
+        return path_id(self._record.task, self._record.number, population.generation, child)
+
+    def _prefix(self) -> str:
+        """Return how the ids of this cycle's children begin."""
+        return f"{self._record.task}/{self._record.number}/"
+
+    def _train(
+        self, population: Population, proposals: Sequence[Proposal], recorded: dict[str, Trained]
+    ) -> list[Trained]:
+        """Train the children of a generation that are not recorded yet; return all of them in order."""
+        ids = [self._id(population, child) for child in range(len(proposals))]
+        missing = {identity: child for child, identity in enumerate(ids) if identity not in recorded}
+        trained = {identity: recorded[identity] for identity in ids if identity in recorded}
+        if missing:
+            self._workshop.observer(GenerationStarted(population.generation, tuple(missing)))
+            for result in self._results(population, proposals, missing):
+                child = missing[result.id]
+                trained[result.id] = self._record_child(population, child, proposals[child], result)
+        return [trained[identity] for identity in ids]
+
+    def _results(
+        self, population: Population, proposals: Sequence[Proposal], missing: dict[str, int]
+    ) -> list[TrainedChild]:
+        jobs = tuple(ChildJob(name, proposals[child], len(self._data.classes)) for name, child in missing.items())
+        record = self._record
+        key = (record.seed, record.task, record.number, population.generation)
+        group = TrainGroup(self._data, jobs, self._group_config(population), key, self._workshop.backbone)
+        self._group_seconds.clear()
+        results = list(self._workshop.executor.submit(group, self._observe, self._stop_signal))
+        self._seconds_per_child = self._clock.lap() / len(results)
+        return results
+
+    def _group_config(self, population: Population) -> TrainConfig:
+        """Return the children's budget; the last one of a time budget may be smaller."""
+        child = self._child
+        earlier = [path for path in population.lineage.values() if path.id.startswith(self._prefix())]
+        if self._budget.seconds is not None and earlier:
+            share = self._clock.remaining() / self._expected_seconds(earlier)
+            if share < 1:
+                examples = max(int(child.examples_per_validation * share), self._config.batch_size)
+                child = replace(child, examples_per_validation=min(examples, child.examples_per_validation))
+        return replace(
+            self._train_config,
+            num_validations=child.num_validations,
+            examples_per_validation=child.examples_per_validation,
+        )
+
+    def _observe(self, event: Event) -> None:
+        if isinstance(event, IntervalDone):
+            self._group_seconds[event.interval] = self._group_seconds.get(event.interval, 0.0) + event.seconds
+        self._workshop.observer(event)
+
+    def _stop_signal(self) -> StopSignal:
+        """Return what training should do: as the user wants; at the end of the time, stop after the interval.
+
+        A group also stops where less than half of another interval would fit.
+        """
+        request = self._workshop.stop_request()
+        if request != "no" or self._budget.seconds is None:
+            return request
+        last = self._group_seconds[max(self._group_seconds)] if self._group_seconds else 0.0
+        return "interval" if self._clock.remaining() <= last / 2 else "no"
+
+    def _record_child(self, population: Population, child: int, proposal: Proposal, result: TrainedChild) -> Trained:
+        """Write a trained child to the store, whether or not it is kept."""
+        store, backbone = self._workshop.store, self._workshop.backbone
+        components = new_components(backbone, proposal, result)
+        draft = draft_path(population, self._agent.name, proposal, result, components)
+        is_kept = self._agent.keeps(population, draft)
+        entry = TrainedRecord(
+            population.generation, child, proposal, components, result.metrics, is_kept, self._seconds_per_child
+        )
+        path = store.record_child(self._record, entry)
+        best = self._agent.best(replace(population, own=(*population.own, path)))
+        score = self._agent.score(population, path)
+        self._workshop.observer(ChildRecorded(path, score, is_kept, is_kept and best is path))
+        return Trained(proposal, path)
+
+    def _publish(self, population: Population) -> Path:
+        """Publish the best path; the one that was live stays where nothing beat it."""
+        best = self._agent.best(population)
+        if best is None:
+            raise BudgetError(
+                f"the budget of task {self._record.task!r} ended before a child was trained; nothing was published. "
+                "Give more time, children or examples"
+            )
+        workshop = self._workshop
+        workshop.observer(Publishing(best))
+        path = publish_path(
+            workshop.store, workshop.backbone, self._data, self._record, best, self._train_config, workshop.observer
+        )
+        is_new = path.id.startswith(self._prefix())
+        workshop.observer(Published(path, self._agent.score(population, path), is_new))
+        return path

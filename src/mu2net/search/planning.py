@@ -1,0 +1,132 @@
+"""What one child of a cycle may spend: as the user said, else planned from the cycle's budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from mu2net.core.agents import Agent, make_agent
+from mu2net.core.population import Population
+from mu2net.core.proposal import Proposal
+from mu2net.core.rng import generator
+from mu2net.data.task import TaskData
+from mu2net.nn.backbone import Backbone
+from mu2net.search.budget import (
+    IN_EXAMPLES,
+    TARGET_CHILDREN,
+    Budget,
+    ChildBudget,
+    Cost,
+    Workload,
+    full_child,
+    plan_child,
+    plan_run,
+    too_small,
+)
+from mu2net.search.config import SearchConfig
+from mu2net.search.events import Observer, Preparing
+from mu2net.search.speed import measure_speed
+from mu2net.store.store import Store
+from mu2net.train.events import StopSignal
+from mu2net.train.group import TrainConfig
+
+
+@dataclass(frozen=True)
+class ChildPlanner:
+    """Plans the children of a cycle.
+
+    Args:
+        store: Where the root lives.
+        backbone: What slots compute.
+        data: The task's images.
+        agent: Who proposes the children.
+        config: How the cycle is run.
+        train_config: How children are trained.
+        observer: Told what happens.
+        should_stop: Asked whether to go on.
+    """
+
+    store: Store
+    backbone: Backbone
+    data: TaskData
+    agent: Agent
+    config: SearchConfig
+    train_config: TrainConfig
+    observer: Observer
+    should_stop: Callable[[], StopSignal]
+
+    def plan(self, budget: Budget, seconds: float) -> ChildBudget:
+        """Return the budget of every child.
+
+        With ``examples_per_validation`` given, that counts. Else a time, or a number of examples, is divided into
+        about ``TARGET_CHILDREN`` children (or as many as the budget names); with neither, an interval is one pass.
+        A baseline's run gets all that a cycle may spend, or its share of the time.
+
+        Args:
+            budget: The cycle's budget.
+            seconds: Seconds that are left of the cycle's time.
+
+        Raises:
+            BudgetError: Not even one interval of one batch fits.
+        """
+        config = self.config
+        work = Workload(len(self.data.train), len(self.data.validation), config.batch_size, config.num_validations)
+        child = full_child(work)
+        if config.examples_per_validation is not None:
+            child = replace(child, examples_per_validation=min(config.examples_per_validation, len(self.data.train)))
+        if self.agent.is_baseline:
+            return self._plan_run(budget, seconds, work, child)
+        if config.examples_per_validation is not None:
+            return child
+        target = min(TARGET_CHILDREN, budget.children or TARGET_CHILDREN)
+        if budget.seconds is not None:
+            cost = self._measure(self._everything())
+            return _required(plan_child(seconds, cost, work, target), budget, cost, work)
+        if budget.examples is not None:
+            return _required(plan_child(budget.examples, IN_EXAMPLES, work, target), budget, IN_EXAMPLES, work)
+        return child
+
+    def _plan_run(self, budget: Budget, seconds: float, work: Workload, child: ChildBudget) -> ChildBudget:
+        if budget.children is not None:
+            return replace(child, num_validations=child.num_validations * budget.children)
+        if budget.seconds is None:
+            run = plan_run(float(budget.examples or 0), IN_EXAMPLES, work)
+            return _required(run, budget, IN_EXAMPLES, work)
+        cost = self._measure(self._propose(self.agent))
+        return _required(plan_run(seconds / self.config.generation_size, cost, work), budget, cost, work)
+
+    def _measure(self, proposal: Proposal) -> Cost:
+        tell = self.observer
+        tell(Preparing("measuring the speed of this machine", 0, 1))
+        cost = measure_speed(
+            self.data,
+            self.backbone,
+            self.store,
+            proposal,
+            self.train_config,
+            on_sign_of_life=lambda: tell(Preparing("measuring the speed of this machine", 0, 1)),
+            should_stop=self.should_stop,
+        )
+        tell(Preparing("measuring the speed of this machine", 1, 1))
+        return cost
+
+    def _everything(self) -> Proposal:
+        return self._propose(
+            make_agent("finetune", self.backbone.anatomy, self.agent.scoring, _shared(self.config, self.agent))
+        )
+
+    def _propose(self, agent: Agent) -> Proposal:
+        population = Population.start(self.data.name, self.store.root(), ())
+        return agent.propose(population, generator("speed"), 1)[0]
+
+
+def _shared(config: SearchConfig, agent: Agent) -> dict[str, int | float | str | bool]:
+    """Return the starting values of the image pipeline, which set the cost of an example."""
+    defaults = agent.space.defaults() | dict(config.hparams)
+    return {name: value for name, value in defaults.items() if name.startswith("ds_")}
+
+
+def _required(child: ChildBudget | None, budget: Budget, cost: Cost, work: Workload) -> ChildBudget:
+    if child is None:
+        raise too_small(budget, cost, work)
+    return child

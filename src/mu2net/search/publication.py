@@ -1,0 +1,75 @@
+"""Publishing a path: its test accuracy, read once, and its probe."""
+
+from __future__ import annotations
+
+import torch
+
+from mu2net.core.path import Path
+from mu2net.data.task import TaskData
+from mu2net.nn.backbone import Backbone
+from mu2net.nn.chain import Chain, build_chain
+from mu2net.nn.precision import Precision
+from mu2net.search.events import Observer, Preparing
+from mu2net.search.probe import make_probe
+from mu2net.store.records import CycleRecord
+from mu2net.store.store import Store
+from mu2net.train.augment import Pipeline
+from mu2net.train.compute import Compute, thread_count
+from mu2net.train.evaluate import evaluate
+from mu2net.train.group import TrainConfig
+
+
+def load_chain(store: Store, backbone: Backbone, path: Path, device: torch.device) -> Chain:
+    """Return the network of a path on a device; every component is hashed when it is first loaded.
+
+    Raises:
+        ComponentError: A component is missing or damaged; names it.
+    """
+    parts = [(component.slot, store.load(component.digest)) for component in path.components]
+    return build_chain(backbone, parts).to(device).eval()
+
+
+def path_precision(path: Path) -> Precision:
+    """Return the arithmetic that a path was trained with, and runs in."""
+    recorded = path.metrics.extra.get("precision") if path.metrics else None
+    return "bfloat16" if recorded == "bfloat16" else "float32"
+
+
+def publish_path(
+    store: Store,
+    backbone: Backbone,
+    data: TaskData,
+    cycle: CycleRecord,
+    path: Path,
+    config: TrainConfig,
+    observer: Observer,
+) -> Path:
+    """Publish a path and return it; a path that was live already keeps its test accuracy.
+
+    Args:
+        store: Where it is published.
+        backbone: What its slots compute.
+        data: The task's images; the test split is read here, once per path.
+        cycle: The cycle that found it.
+        path: The path.
+        config: How it was trained: device, precision and threads.
+        observer: Told what happens.
+    """
+    chain = load_chain(store, backbone, path, config.device)
+    precision = path_precision(path)
+    pipeline = Pipeline.from_hparams(path.hparams)
+    if path.metrics is not None and path.metrics.test is None:
+        with thread_count(config.threads):
+            evaluation = evaluate(
+                chain,
+                data.test,
+                pipeline,
+                Compute.of(backbone, config.device, precision),
+                name="test",
+                on_batch=lambda done, total: observer(Preparing("testing the best path", done, total)),
+            )
+        path = path.with_metrics(test=evaluation.accuracy)
+    probe, environment = make_probe(chain, backbone, data.validation, pipeline.image_size, config.device, precision)
+    if path.metrics is None:
+        raise ValueError(f"path {path.id!r} was never measured")
+    return store.publish(cycle, path.id, path.metrics, probe, environment)

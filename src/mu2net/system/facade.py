@@ -1,0 +1,426 @@
+"""``System``: everything that a user does with a network that keeps learning."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path as FilePath
+from types import TracebackType
+from typing import Any, Self
+
+from mu2net.core.path import Path, Value
+from mu2net.data.load import LoadedTask, load_task
+from mu2net.data.source import TaskSource
+from mu2net.errors import ConfigError, DataError
+from mu2net.nn.backbone import Backbone
+from mu2net.nn.flops import count_parameters
+from mu2net.nn.roots import backbone_from_config, load_root
+from mu2net.search.budget import Budget
+from mu2net.search.clock import Clock
+from mu2net.search.config import SearchConfig
+from mu2net.search.cycle import Cycle, Workshop
+from mu2net.search.events import Observer, Preparing, StopRequest, ignore
+from mu2net.search.executor import LocalExecutor
+from mu2net.search.interrupt import InterruptHandler
+from mu2net.store.config import SystemConfig
+from mu2net.store.records import CycleRecord, NewComponent, TaskRecord
+from mu2net.store.store import Store
+from mu2net.system import inference, overview
+from mu2net.system.summary import (
+    ChildSummary,
+    EvaluationSummary,
+    PathSummary,
+    Prediction,
+    TaskSummary,
+    Verification,
+)
+from mu2net.system.verification import verify_system
+
+DEFAULT_SECONDS = 600.0
+"""Time budget of a cycle for which none is given."""
+
+
+class System:
+    """One image-classification network that keeps learning tasks and forgets none.
+
+    Make one with ``System.create`` or ``System.open``. Any number of processes may read a system while one evolves it.
+
+    Example:
+        >>> import mu2net
+        >>> system = mu2net.System.create("pets", root="vit:dim=32,depth=2,heads=2,patch=4,image=16")
+        >>> system.add_task("digits", "demo:digits").num_train
+        1618
+        >>> task = system.evolve("digits", children=2, examples_per_validation=256, num_validations=2)
+        >>> task.children, task.precision is not None
+        (2, True)
+        >>> system.verify().is_intact
+        True
+
+    Args:
+        store: Where it lives.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._backbone: Backbone = backbone_from_config(store.config.backbone)
+        self._networks = inference.NetworkCache(store, self._backbone)
+        self._tasks: dict[str, LoadedTask] = {}
+
+    @classmethod
+    def create(
+        cls,
+        directory: FilePath | str,
+        *,
+        root: str = "efficientnet-lite0",
+        image_size: int | None = None,
+        seed: int = 0,
+    ) -> System:
+        """Make a new system from a pretrained root and return it.
+
+        Args:
+            directory: The folder, which may exist if it is no system yet.
+            root: ``efficientnet-lite0``, ``hf:OWNER/NAME``, ``file:PATH.safetensors`` or
+                ``vit:dim=192,depth=3,heads=3,patch=4,image=32``.
+            image_size: Default side of the square input, in pixels; the root's own by default.
+            seed: Seed of everything random in the system.
+
+        Raises:
+            ConfigError: There is a system already.
+            RootError: The root cannot be read, or does not fit the image size.
+            UnknownNameError: There is no such root.
+        """
+        loaded = load_root(root, image_size=image_size, seed=seed)
+        backbone = loaded.backbone
+        config = SystemConfig(
+            root=root, root_source=json.dumps(loaded.source, sort_keys=True), backbone=backbone.config(), seed=seed
+        )
+        store = Store.create(directory, config)
+        anatomy = backbone.anatomy
+        hparams: dict[str, Value] = {"num_layers": anatomy.depth, "ds_image_size": anatomy.image_size}
+        store.put_root(
+            [
+                NewComponent(slot, tensors, count_parameters(backbone, slot, tensors))
+                for slot, tensors in loaded.components
+            ],
+            hparams,
+        )
+        return cls(store)
+
+    @classmethod
+    def open(cls, directory: FilePath | str) -> System:
+        """Return a system that exists.
+
+        Raises:
+            ConfigError: There is no system in the folder.
+            FormatError: A newer version of mu2net wrote it.
+            StoreError: It is damaged; names what is.
+        """
+        return cls(Store.open(directory))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of networks and images in memory; the system on disk is complete at any time."""
+        self._networks.clear()
+        self._tasks.clear()
+
+    @property
+    def directory(self) -> FilePath:
+        """The folder of the system."""
+        return self._store.directory
+
+    @property
+    def root_spec(self) -> str:
+        """The root as it was named at creation."""
+        return self._store.config.root
+
+    @property
+    def num_root_params(self) -> int:
+        """Parameters of one full copy of the root."""
+        return self._backbone.anatomy.num_params
+
+    @property
+    def seed(self) -> int:
+        """Seed of everything random in the system."""
+        return self._store.config.seed
+
+    def add_task(
+        self,
+        name: str,
+        source: str | FilePath,
+        *,
+        validation: str | FilePath | None = None,
+        test: str | FilePath | None = None,
+        image_column: str | None = None,
+        label_column: str | None = None,
+        group_column: str | None = None,
+        is_private: bool = False,
+        skip_bad_images: bool = False,
+        observer: Observer = ignore,
+    ) -> TaskSummary:
+        """Add a task; its images are read and checked, and stay where they are.
+
+        Args:
+            name: Name of the task: lower-case letters, digits, ``-``, ``_`` and ``.``.
+            source: A folder of class folders, a Parquet or CSV file or a folder of them, ``hf:OWNER/NAME[:CONFIG]``
+                or ``demo:NAME``.
+            validation: Another source for the validation split; by default the source's own, else 5 % of train.
+            test: Another source for the test split; likewise.
+            image_column: Column of the images; found by its type by default.
+            label_column: Column of the labels; likewise.
+            group_column: Column whose equal values never straddle two splits.
+            is_private: Whether its knowledge may never reach another task.
+            skip_bad_images: Whether images that do not decode are counted and left out, instead of an error.
+            observer: Told about progress.
+
+        Raises:
+            ConfigError: The name is taken or not safe.
+            DataError: The source cannot be used; says why and what to do.
+        """
+        if any(task.name == name for task in self._store.tasks()):
+            raise ConfigError(f"task {name!r} exists already; choose another name")
+        description = TaskSource(
+            name=name,
+            source=str(source),
+            validation=None if validation is None else str(validation),
+            test=None if test is None else str(test),
+            image_column=image_column,
+            label_column=label_column,
+            group_column=group_column,
+            skip_bad_images=skip_bad_images,
+        ).pinned()
+        data = self._read(description, observer)
+        counts = {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)}
+        self._store.add_task(
+            TaskRecord(
+                name,
+                description.model_dump(mode="json"),
+                data.classes,
+                data.fingerprint,
+                is_private,
+                counts | {"skipped": len(data.skipped)},
+            )
+        )
+        self._tasks[name] = data
+        return self.task(name)
+
+    def evolve(
+        self,
+        name: str,
+        *,
+        agent: str | None = None,
+        seconds: float | None = None,
+        children: int | None = None,
+        examples: int | None = None,
+        s_size: float | None = None,
+        s_compute: float | None = None,
+        seed: int | None = None,
+        hparams: Mapping[str, Value] | None = None,
+        generation_size: int | None = None,
+        batch_size: int | None = None,
+        num_validations: int | None = None,
+        examples_per_validation: int | None = None,
+        precision: str | None = None,
+        device: str | None = None,
+        threads: int | None = None,
+        restart: bool = False,
+        observer: Observer = ignore,
+        handle_interrupts: bool = False,
+    ) -> TaskSummary:
+        """Run one cycle for a task: search for its best path within a budget, and publish it.
+
+        An interrupted cycle goes on: with the options that it was started with, the budget counted over all runs.
+        Without any budget a cycle takes 10 minutes.
+
+        Args:
+            name: The task.
+            agent: Name of the agent, see ``mu2net.core.agents.AGENTS``; ``mu2net`` by default.
+            seconds: Most wall-clock seconds of the cycle.
+            children: Most children of the cycle.
+            examples: Most training examples of the cycle.
+            s_size: Score factor per root's worth of accounted parameters, in ]0, 1]; 1 (off) by default.
+            s_compute: Score factor per root's worth of FLOPs, in ]0, 1]; 1 (off) by default.
+            seed: Seed of the cycle; the system's by default.
+            hparams: Starting values of hyperparameters.
+            generation_size: Children that are sampled together; 4 by default.
+            batch_size: Images per training step; 64 by default.
+            num_validations: Validations per child; 4 by default.
+            examples_per_validation: Training examples per validation; planned from the budget by default.
+            precision: ``auto``, ``float32`` or ``bfloat16``.
+            device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+            threads: Threads per process.
+            restart: Whether an interrupted cycle is given up (its children stay in the history) and a new one starts.
+            observer: Told what happens.
+            handle_interrupts: Whether Ctrl-C ends the cycle cleanly instead of raising.
+
+        Raises:
+            BudgetError: The budget is too small for one interval; nothing was published.
+            ConfigError: An option is not possible, or differs from those of the interrupted cycle.
+            LockedError: Another process evolves this system.
+            TrainingStopped: Ctrl-C was pressed twice; the cycle can be resumed.
+            UnknownNameError: There is no such task or agent.
+        """
+        given = {
+            "agent": agent,
+            "s_size": s_size,
+            "s_compute": s_compute,
+            "seed": seed,
+            "hparams": None if hparams is None else dict(hparams),
+            "generation_size": generation_size,
+            "batch_size": batch_size,
+            "num_validations": num_validations,
+            "examples_per_validation": examples_per_validation,
+            "precision": precision,
+            "device": device,
+            "threads": threads,
+        }
+        options = {key: value for key, value in given.items() if value is not None}
+        has_budget = (seconds, children, examples) != (None, None, None)
+        budget = Budget(seconds if has_budget else DEFAULT_SECONDS, children, examples)
+        self._store.task(name)
+        with self._store.evolving(), InterruptHandler(is_active=handle_interrupts, observer=observer) as interrupts:
+            self._cycle(name, options, budget, restart=restart, observer=observer, interrupts=interrupts).run()
+        return self.task(name)
+
+    def _cycle(
+        self,
+        name: str,
+        options: Mapping[str, Any],
+        budget: Budget,
+        *,
+        restart: bool,
+        observer: Observer,
+        interrupts: InterruptHandler,
+    ) -> Cycle:
+        clock = Clock(budget.seconds)
+        record = self._store.running_cycle(name)
+        if record is not None and restart:
+            self._store.abandon_cycle(record, "a new cycle was asked for")
+            record = None
+        config = _resumed(record, options) if record else SearchConfig(**{"seed": self.seed, **options})
+        clock.earlier = record.spent_seconds if record else 0.0
+        data = self._data(name, observer)
+
+        def stop_request() -> StopRequest:
+            return interrupts.request
+
+        workshop = Workshop(self._store, self._backbone, LocalExecutor(self._store), observer, stop_request)
+        return Cycle(workshop, data, config, budget, clock, record)
+
+    def predict(self, name: str, images: Sequence[inference.ImageItem], *, top: int = 5) -> list[Prediction]:
+        """Classify images with a task's live path.
+
+        Args:
+            name: The task.
+            images: Paths of image files, PIL images, or uint8 arrays of shape ``[H, W, 3]`` or ``[H, W]``.
+            top: How many classes to name per image.
+
+        Raises:
+            ConfigError: The task was never evolved, or ``top`` is not positive.
+            ImageError: An image does not decode; names it.
+            UnknownNameError: There is no such task.
+        """
+        return inference.predict(self._store, self._networks, self._live(name), images, top)
+
+    def evaluate(self, name: str, *, split: str = "test", observer: Observer = ignore) -> EvaluationSummary:
+        """Measure the accuracy of a task's live path anew, in the arithmetic that it was trained with.
+
+        Args:
+            name: The task.
+            split: ``train``, ``validation`` or ``test``.
+            observer: Told about progress.
+
+        Raises:
+            ConfigError: The task was never evolved.
+            UnknownNameError: There is no such task or split.
+        """
+        path = self._live(name)
+        return inference.evaluate_path(self._networks, path, self._data(name, observer), split, observer)
+
+    def tasks(self) -> list[TaskSummary]:
+        """Return the leaderboard: one row per task, in the order in which they were added."""
+        return overview.summarize_tasks(self._store)
+
+    def task(self, name: str) -> TaskSummary:
+        """Return a task's row of the leaderboard.
+
+        Raises:
+            UnknownNameError: There is no such task.
+        """
+        self._store.task(name)
+        return next(task for task in self.tasks() if task.name == name)
+
+    def path(self, name: str) -> PathSummary:
+        """Return a task's live path: for every slot, whose component it is.
+
+        Raises:
+            ConfigError: The task was never evolved.
+            UnknownNameError: There is no such task.
+        """
+        return overview.summarize_path(self._store, self._live(name))
+
+    def history(self, name: str) -> list[ChildSummary]:
+        """Return every sampled child of a task, in the order of sampling.
+
+        Raises:
+            UnknownNameError: There is no such task.
+        """
+        return overview.summarize_history(self._store, name)
+
+    def verify(self, *, observer: Observer = ignore) -> Verification:
+        """Prove that nothing was forgotten.
+
+        Every component of every live path is hashed again, and every path's logits for its probe are computed again
+        and compared with those recorded when it was published.
+
+        Args:
+            observer: Told about progress.
+        """
+        return verify_system(self._store, self._backbone, observer)
+
+    def _live(self, name: str) -> Path:
+        path = self._store.live_path(name)
+        if path is None:
+            raise ConfigError(f"task {name!r} has no path yet; run: mu2net evolve {name}")
+        return path
+
+    def _data(self, name: str, observer: Observer) -> LoadedTask:
+        """Return a task's images, which must be those that it was added with."""
+        if name not in self._tasks:
+            record = self._store.task(name)
+            data = self._read(TaskSource.model_validate(dict(record.source)), observer)
+            if data.fingerprint != record.fingerprint:
+                raise DataError(
+                    f"the images of task {name!r} are not those that it was added with (fingerprint "
+                    f"{data.fingerprint[:12]}, expected {record.fingerprint[:12]}); restore the source "
+                    f"{record.source.get('source')!r}, or add the new images as a task of another name"
+                )
+            self._tasks[name] = data
+        return self._tasks[name]
+
+    def _read(self, source: TaskSource, observer: Observer) -> LoadedTask:
+        def progress(done: int, total: int) -> None:
+            observer(Preparing(f"decoding the images of {source.name}", done, total))
+
+        return load_task(source, self.directory / "cache", progress=progress)
+
+
+def _resumed(record: CycleRecord, options: Mapping[str, Any]) -> SearchConfig:
+    """Return the configuration of an interrupted cycle, which the given options must not contradict."""
+    config = SearchConfig.from_json(record.config["search"])
+    wanted = dataclasses.replace(config, **options)
+    changed = wanted.differences(config)
+    if changed:
+        said = ", ".join(f"{name} {getattr(wanted, name)!r} instead of {getattr(config, name)!r}" for name in changed)
+        raise ConfigError(
+            f"an interrupted cycle of task {record.task!r} waits to go on, and these options differ: {said}; "
+            "leave them out to go on with it, or give it up with --restart"
+        )
+    return config

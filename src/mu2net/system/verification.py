@@ -1,0 +1,58 @@
+"""Proves that nothing was forgotten: digests and probes of every live path."""
+
+from __future__ import annotations
+
+from mu2net.core.path import Path
+from mu2net.errors import StoreError
+from mu2net.nn.backbone import Backbone
+from mu2net.nn.precision import choose_device
+from mu2net.search.events import Observer, Preparing
+from mu2net.search.probe import PROBE_TOLERANCE, check_probe
+from mu2net.search.publication import load_chain, path_precision
+from mu2net.store.store import Store
+from mu2net.store.verify import verify_files
+from mu2net.system.summary import ProbeSummary, Verification
+
+
+def verify_system(store: Store, backbone: Backbone, observer: Observer) -> Verification:
+    """Hash every component of every live path again, and compute every probe again.
+
+    Args:
+        store: The system.
+        backbone: What slots compute.
+        observer: Told about progress.
+    """
+    live = store.live_paths()
+    observer(Preparing("hashing components", 0, 1))
+    findings = verify_files(store)
+    damages = tuple(
+        finding.message + (f" (used by: {', '.join(finding.tasks)})" if finding.tasks else "") for finding in findings
+    )
+    probes = []
+    for done, path in enumerate(live):
+        observer(Preparing("computing probes", done, len(live)))
+        probes.append(_check(store, backbone, path))
+    digests = {digest for path in (store.root(), *live) for digest in path.digests}
+    records = store.component_records(digests)
+    return Verification(
+        num_components=len(digests),
+        num_bytes=sum(record.num_bytes for record in records.values()),
+        damages=damages,
+        probes=tuple(probes),
+    )
+
+
+def _check(store: Store, backbone: Backbone, path: Path) -> ProbeSummary:
+    task = path.task or ""
+    device = choose_device()
+    try:
+        tensors, environment = store.probe(path.id)
+        chain = load_chain(store, backbone, path, device)
+    except StoreError as error:
+        return ProbeSummary(task, path.id, "not run", 0, float("nan"), str(error))
+    result = check_probe(chain, backbone, tensors, environment, device, path_precision(path))
+    if result.is_bit_equal:
+        return ProbeSummary(task, path.id, "bit-equal", result.num_logits, 0.0)
+    if result.is_bit_equal is None and result.max_difference <= PROBE_TOLERANCE:
+        return ProbeSummary(task, path.id, "within 1e-5", result.num_logits, result.max_difference, result.reason)
+    return ProbeSummary(task, path.id, "changed", result.num_logits, result.max_difference, result.reason)
