@@ -1,0 +1,72 @@
+"""The application: global options and the list of commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mu2net.cli import create, demo, evolve, inspection, use, verify
+from mu2net.cli.failures import CommandGroup
+from mu2net.cli.options import DEFAULT_SYSTEM, SYSTEM_VARIABLE
+from mu2net.errors import ConfigError
+
+app = typer.Typer(
+    name="mu2net",
+    cls=CommandGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(is_wanted: bool) -> None:
+    if not is_wanted:
+        return
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        typer.echo(f"mu2net {version('mu2net')}")
+    except PackageNotFoundError:
+        raise ConfigError("mu2net is not installed, so it has no version; install it: pip install mu2net") from None
+    raise typer.Exit
+
+
+@app.callback()
+def root(
+    system: Annotated[
+        Path, typer.Option("--system", metavar="DIR", envvar=SYSTEM_VARIABLE, help="Folder of the system.")
+    ] = DEFAULT_SYSTEM,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """One image-classification network that keeps learning: tasks are added for ever, nothing is forgotten.
+
+    Exit codes: 0 done, 1 verify found damage, 2 bad input, 70 a bug, 130 stopped at once by Ctrl-C.
+    """
+    del system, version  # read from the context by the commands
+
+
+for command in (
+    create.init,
+    create.add,
+    evolve.evolve,
+    inspection.tasks,
+    inspection.show,
+    inspection.history,
+    use.predict,
+    verify.verify,
+    inspection.agents,
+    demo.demo,
+):
+    app.command()(command)
+app.command("eval")(use.evaluate)
+
+
+def main() -> None:
+    """Run the command line: the entry point ``mu2net``."""
+    app()

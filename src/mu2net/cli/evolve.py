@@ -1,0 +1,79 @@
+"""The command that searches: ``evolve``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from mu2net.cli import evolve_options as given
+from mu2net.cli.options import JsonOption, SystemOption, parse_duration, parse_settings
+from mu2net.cli.output import console, plain, print_json, progress_console
+from mu2net.cli.session import open_system
+from mu2net.cli.tables import leaderboard
+from mu2net.cli.view import watching
+from mu2net.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mu2net.system import System
+    from mu2net.system.summary import TaskSummary
+
+
+def evolve(
+    context: typer.Context,
+    names: given.Names = None,
+    time: given.Time = None,
+    children: given.Children = None,
+    examples: given.Examples = None,
+    agent: given.Agent = None,
+    s_size: given.SizePenalty = None,
+    s_compute: given.ComputePenalty = None,
+    seed: given.Seed = None,
+    settings: given.Settings = None,
+    generation_size: given.GenerationSize = None,
+    restart: given.Restart = False,
+    batch_size: given.BatchSize = None,
+    num_validations: given.NumValidations = None,
+    examples_per_validation: given.ExamplesPerValidation = None,
+    precision: given.Precision = None,
+    device: given.Device = None,
+    threads: given.Threads = None,
+    system: SystemOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Search for better paths of tasks, and publish the best of each.
+
+    Ctrl-C once finishes the running interval and publishes; twice stops at once.
+    The same command goes on with an interrupted search.
+    """
+    budget = {"seconds": None if time is None else parse_duration(time), "children": children, "examples": examples}
+    search = {"agent": agent, "s_size": s_size, "s_compute": s_compute, "seed": seed, "restart": restart}
+    hparams = {"hparams": parse_settings(settings) if settings else None, "generation_size": generation_size}
+    child = {"batch_size": batch_size, "num_validations": num_validations, "precision": precision, "device": device}
+    rest = {"examples_per_validation": examples_per_validation, "threads": threads}
+    with open_system(context, system) as opened:
+        summaries = _evolve_all(opened, names or [], budget | search | hparams | child | rest, as_json=as_json)
+    if as_json:
+        print_json([summary.to_dict() for summary in summaries])
+    else:
+        console().print(leaderboard(summaries))
+
+
+def _evolve_all(system: System, names: list[str], options: Mapping[str, Any], *, as_json: bool) -> list[TaskSummary]:
+    """Evolve tasks one after another; all names are checked before the first one starts."""
+    for name in names:
+        system.task(name)
+    names = names or [task.name for task in system.tasks()]
+    if not names:
+        raise ConfigError("the system has no task yet; add one first: mu2net add NAME SOURCE")
+    progress = progress_console(as_json=as_json)
+    summaries = []
+    for position, name in enumerate(names):
+        with watching(progress, name) as view:
+            summaries.append(system.evolve(name, **options, observer=view, handle_interrupts=True))
+        left = names[position + 1 :]
+        if view.is_stop_requested and left:
+            progress.print(plain(f"stopped by Ctrl-C; not evolved: {', '.join(left)}", "yellow"), soft_wrap=True)
+            break
+    return summaries

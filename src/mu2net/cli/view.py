@@ -1,0 +1,172 @@
+"""Shows long work while it runs: a moving panel on a terminal, plain lines with times elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self
+
+from mu2net.cli.output import percent, plain
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from mu2net.cli.progress import Progress
+
+STOP_MESSAGE = "finishing this interval, then publishing; press again to stop at once"
+"""What the first Ctrl-C answers."""
+
+STOP_NOW_MESSAGE = "stopping at once; what is recorded is safe"
+"""What the second Ctrl-C answers."""
+
+
+class View(Protocol):
+    """An observer that shows what it is told."""
+
+    @property
+    def is_stop_requested(self) -> bool:
+        """Whether Ctrl-C was pressed."""
+        ...
+
+    def __call__(self, event: object) -> None:
+        """Show an event."""
+        ...
+
+
+class _BaseView:
+    """What the views have in common.
+
+    Args:
+        console: Where to show it.
+        progress: The state.
+    """
+
+    def __init__(self, console: Console, progress: Progress) -> None:
+        self._console, self._progress = console, progress
+        self._stop_message = ""
+
+    @property
+    def is_stop_requested(self) -> bool:
+        """Whether Ctrl-C was pressed."""
+        return bool(self._stop_message)
+
+    def _note_stop(self, event: object) -> bool:
+        """Return whether the event is a press of Ctrl-C, and remember what to answer."""
+        from mu2net.search.events import StopRequested
+
+        if not isinstance(event, StopRequested):
+            return False
+        self._stop_message = STOP_MESSAGE if event.request == "interval" else STOP_NOW_MESSAGE
+        return True
+
+
+class PlainView(_BaseView):
+    """Prints a line with the time of day per phase and per finished child.
+
+    Args:
+        console: Where to print.
+        progress: The state.
+        now: Tells the time of day.
+    """
+
+    def __init__(self, console: Console, progress: Progress, now: Callable[[], datetime] = datetime.now) -> None:
+        super().__init__(console, progress)
+        self._now = now
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave nothing behind."""
+
+    def __call__(self, event: object) -> None:
+        """Print what an event is worth."""
+        if self._note_stop(event):
+            self._print(self._stop_message)
+        for line in self._progress.update(event):
+            self._print(line.text)
+
+    def _print(self, text: str) -> None:
+        self._console.print(plain(f"{self._now():%H:%M:%S} {self._progress.task}: {text}"), soft_wrap=True)
+
+
+class LiveView(_BaseView):
+    """Draws a panel that moves several times a second, also while no event comes; results stay above it.
+
+    Args:
+        console: A terminal.
+        progress: The state.
+    """
+
+    def __init__(self, console: Console, progress: Progress) -> None:
+        from rich.live import Live
+        from rich.spinner import Spinner
+
+        super().__init__(console, progress)
+        self._spinner = Spinner("dots")
+        self._live = Live(self, console=console, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> Self:
+        self._live.start(refresh=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Take the panel away."""
+        self._live.stop()
+
+    def __call__(self, event: object) -> None:
+        """Move the panel on, and keep results in sight above it."""
+        if self._note_stop(event):
+            return
+        for line in self._progress.update(event):
+            if line.weight == "result":
+                self._console.print(plain(f"{self._progress.task}: {line.text}"), soft_wrap=True)
+
+    def __rich__(self) -> RenderableType:
+        """Return the panel as it looks now."""
+        from rich.console import Group
+        from rich.panel import Panel
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+
+        progress = self._progress
+        bar = Table.grid(padding=(0, 1), expand=True)
+        bar.add_column(width=1)
+        bar.add_column(ratio=1)
+        bar.add_column(justify="right", no_wrap=True)
+        fraction = progress.fraction()
+        figures = f"{100 * fraction:3.0f} %  {progress.left()}".rstrip()
+        bar.add_row(self._spinner, ProgressBar(total=1.0, completed=fraction), plain(figures))
+        lines: list[RenderableType] = [plain(progress.doing())]
+        if progress.cycle:
+            accuracies = f"validation accuracy: now {percent(progress.current)}, best {percent(progress.best)}"
+            lines.append(plain(accuracies))
+        lines.append(bar)
+        if self._stop_message:
+            lines.append(plain(self._stop_message, "bold yellow"))
+        return Panel(Group(*lines), title=plain(self._title()), title_align="left", border_style="cyan")
+
+    def _title(self) -> str:
+        cycle = self._progress.cycle
+        return f"{self._progress.task} · cycle {cycle.number} · {cycle.agent}" if cycle else self._progress.task
+
+
+@contextmanager
+def watching(console: Console, task: str) -> Iterator[View]:
+    """Show work while the context is open.
+
+    Args:
+        console: Where to show it: a panel on a terminal, plain lines elsewhere.
+        task: What is worked on.
+    """
+    from mu2net.cli.progress import Progress
+
+    view = LiveView if console.is_terminal else PlainView
+    with view(console, Progress(task)) as opened:
+        yield opened
