@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -51,20 +52,23 @@ def root(
     del system, version  # read from the context by the commands
 
 
-for command in (
-    create.init,
-    create.add,
-    evolve.evolve,
-    inspection.tasks,
-    inspection.show,
-    inspection.history,
-    use.predict,
-    verify.verify,
-    inspection.agents,
-    demo.demo,
-):
-    app.command()(command)
-app.command("eval")(use.evaluate)
+COMMANDS: dict[str, Callable[..., None]] = {
+    "init": create.init,
+    "add": create.add,
+    "evolve": evolve.evolve,
+    "tasks": inspection.tasks,
+    "show": inspection.show,
+    "history": inspection.history,
+    "predict": use.predict,
+    "eval": use.evaluate,
+    "verify": verify.verify,
+    "agents": inspection.agents,
+    "demo": demo.demo,
+}
+"""The commands by name, in the order of the help."""
+
+for _name, _command in COMMANDS.items():
+    app.command(_name)(_command)
 
 
 def main() -> None:

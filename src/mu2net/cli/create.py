@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mu2net.cli.options import DEFAULT_SYSTEM, JsonOption, SystemOption
-from mu2net.cli.output import console, plain, plural, print_json, progress_console, quantity
+from mu2net.cli.output import console, plural, print_json, progress_console, quantity, say
 from mu2net.cli.session import open_system, system_class, system_directory
 from mu2net.cli.view import watching
 
@@ -61,9 +61,9 @@ def init(
         print_json({"directory": place, "root": spec, "num_root_params": size, "seed": chosen})
         return
     out = console()
-    out.print(plain(f"Created a system in {place}"), soft_wrap=True)
-    out.print(plain(f"root {spec}, {quantity(size)} parameters, seed {chosen}"), soft_wrap=True)
-    out.print(plain(f"Next: mu2net add NAME SOURCE{_option(directory)}", "dim"), soft_wrap=True)
+    say(out, f"Created a system in {place}")
+    say(out, f"root {spec}, {quantity(size)} parameters, seed {chosen}")
+    say(out, f"Next: mu2net add NAME SOURCE{_option(directory)}", "dim")
 
 
 def add(
@@ -104,8 +104,8 @@ def _print_added(task: TaskSummary, directory: Path) -> None:
     kind = "private task" if task.is_private else "task"
     splits = f"{task.num_train:,} training, {task.num_validation:,} validation, {task.num_test:,} test images"
     out = console()
-    out.print(plain(f"Added {kind} {task.name}: {plural(len(task.classes), 'class')}; {splits}"), soft_wrap=True)
-    out.print(plain(f"Next: mu2net evolve {task.name}{_option(directory)}", "dim"), soft_wrap=True)
+    say(out, f"Added {kind} {task.name}: {plural(len(task.classes), 'class')}; {splits}")
+    say(out, f"Next: mu2net evolve {task.name}{_option(directory)}", "dim")
 
 
 def _option(directory: Path) -> str:

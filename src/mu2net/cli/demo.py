@@ -13,7 +13,7 @@ import typer
 
 from mu2net.cli.failures import EXIT_DAMAGED
 from mu2net.cli.options import JsonOption
-from mu2net.cli.output import console, duration, plain, print_json, progress_console
+from mu2net.cli.output import console, duration, print_json, progress_console, say
 from mu2net.cli.session import system_class
 from mu2net.cli.tables import leaderboard
 from mu2net.cli.view import watching
@@ -90,7 +90,7 @@ def demo(
         (directory / MARKER).touch()
         for number, task in enumerate(TASKS, 1):
             title = f"Task {number} of {len(TASKS)}: {task.name}, {task.what}"
-            progress.print(plain(title, "bold"), soft_wrap=True)
+            say(progress, title, "bold")
             _learn(system, task, progress)
             progress.print(leaderboard(system.tasks()))
         with watching(progress, "verify") as view:
@@ -144,12 +144,12 @@ def _print_facts(tasks: list[TaskSummary], found: Verification, seconds: float) 
 
 
 def _print_end(out: Console, found: Verification, seconds: float, kept: Path | None) -> None:
-    out.print(plain(f"{len(TASKS)} tasks in {duration(seconds)}"))
+    say(out, f"{len(TASKS)} tasks in {duration(seconds)}")
     if kept:
         look = (
             f"Look at it: mu2net show {TASKS[-1].name} --system {kept}; mu2net history {TASKS[-1].name} --system {kept}"
         )
-        out.print(plain(look, "dim"), soft_wrap=True)
+        say(out, look, "dim")
     for damage in found.damages:
-        out.print(plain(damage, "red"), soft_wrap=True)
-    out.print(plain(found.sentence(), "bold green" if found.is_intact else "bold red"), soft_wrap=True)
+        say(out, damage, "red")
+    say(out, found.sentence(), "bold green" if found.is_intact else "bold red")

@@ -9,7 +9,7 @@ import typer
 
 from mu2net.cli import evolve_options as given
 from mu2net.cli.options import JsonOption, SystemOption, parse_duration, parse_settings
-from mu2net.cli.output import console, plain, print_json, progress_console
+from mu2net.cli.output import console, print_json, progress_console, say
 from mu2net.cli.session import open_system
 from mu2net.cli.tables import leaderboard
 from mu2net.cli.view import watching
@@ -74,6 +74,6 @@ def _evolve_all(system: System, names: list[str], options: Mapping[str, Any], *,
             summaries.append(system.evolve(name, **options, observer=view, handle_interrupts=True))
         left = names[position + 1 :]
         if view.is_stop_requested and left:
-            progress.print(plain(f"stopped by Ctrl-C; not evolved: {', '.join(left)}", "yellow"), soft_wrap=True)
+            say(progress, f"stopped by Ctrl-C; not evolved: {', '.join(left)}", "yellow")
             break
     return summaries

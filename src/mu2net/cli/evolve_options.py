@@ -23,8 +23,15 @@ Time = Annotated[
         metavar="TIME", rich_help_panel=BUDGET, help="Time, as in 90s, 10m, 1h30m; 10m where no budget is given at all."
     ),
 ]
-Children = Annotated[int | None, typer.Option(metavar="N", min=1, rich_help_panel=BUDGET, help="Children.")]
-Examples = Annotated[int | None, typer.Option(metavar="N", min=1, rich_help_panel=BUDGET, help="Training examples.")]
+Children = Annotated[
+    int | None, typer.Option(metavar="N", min=1, rich_help_panel=BUDGET, help="At most this many children.")
+]
+Examples = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", min=1, rich_help_panel=BUDGET, help="At most this many training examples, over all children."
+    ),
+]
 Agent = Annotated[
     str | None,
     typer.Option(metavar="AGENT", rich_help_panel=SEARCH, help="The policy, see mu2net agents; else mu2net."),

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mu2net.cli.options import JsonOption, SystemOption
-from mu2net.cli.output import console, plain, plural, print_json
+from mu2net.cli.output import console, plural, print_json, say
 from mu2net.cli.session import open_system
 from mu2net.cli.tables import agent_table, chain, history_table, leaderboard
 
@@ -23,7 +23,7 @@ def tasks(context: typer.Context, system: SystemOption = None, as_json: JsonOpti
     elif summaries:
         console().print(leaderboard(summaries))
     else:
-        console().print("The system has no task yet; add one: mu2net add NAME SOURCE")
+        say(console(), "The system has no task yet; add one: mu2net add NAME SOURCE")
 
 
 def show(context: typer.Context, name: TaskArgument, system: SystemOption = None, as_json: JsonOption = False) -> None:
@@ -48,9 +48,9 @@ def history(
         out = console()
         out.print(history_table(children))
         kept = sum(child.is_kept for child in children)
-        out.print(plain(f"{plural(len(children), 'child')}, {kept} kept; ● is the live path"), style="dim")
+        say(out, f"{plural(len(children), 'child')}, {kept} kept; ● is the live path", "dim")
     else:
-        console().print(plain(f"Task {name} has no child yet; evolve it: mu2net evolve {name}"))
+        say(console(), f"Task {name} has no child yet; evolve it: mu2net evolve {name}")
 
 
 def agents(as_json: JsonOption = False) -> None:

@@ -42,7 +42,7 @@ def progress_console(*, as_json: bool) -> Console:
 
 def error_console() -> Console:
     """Return the console of errors: standard error."""
-    return Console(file=sys.stderr, highlight=False, soft_wrap=True)
+    return Console(file=sys.stderr, highlight=False, soft_wrap=not sys.stderr.isatty())
 
 
 def _width(is_terminal: bool) -> int | None:
@@ -67,6 +67,17 @@ def _finite(value: Any) -> Any:
 def plain(text: object, style: str = "") -> Text:
     """Return foreign text (names of files, classes, tasks) without markup and control characters."""
     return Text("".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in str(text)), style)
+
+
+def say(out: Console, text: object, style: str = "") -> None:
+    """Print one line; a terminal breaks it between words, a file or a pipe gets it whole.
+
+    Args:
+        out: Where to print.
+        text: Foreign text, without markup.
+        style: How it looks on a terminal.
+    """
+    out.print(plain(text, style), soft_wrap=not out.is_terminal)
 
 
 def percent(share: float | None, decimals: int = 2) -> str:

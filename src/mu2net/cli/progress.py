@@ -62,6 +62,8 @@ class Progress:
     accuracies: dict[str, float] = field(default_factory=dict)
     best: float | None = None
     is_publishing: bool = False
+    _announced: set[str] = field(default_factory=set)
+    _best_score: float = float("-inf")
     _since: float = 0.0
     _highest: float = 0.0
 
@@ -97,7 +99,8 @@ class Progress:
         return []
 
     def _prepare(self, event: Preparing) -> list[Line]:
-        is_new = self.preparing is None or self.preparing.what != event.what
+        is_new = event.what not in self._announced
+        self._announced.add(event.what)
         self.preparing = event
         return [Line(event.what, "phase")] if is_new else []
 
@@ -126,10 +129,12 @@ class Progress:
         self.children_done += 1
         if path.id in self.waiting:
             self.waiting.remove(path.id)
-        if event.is_best or self.best is None:
-            self.best = path.quality
+        # Siblings are not in the population yet when ``is_best`` is said, so their scores are compared here.
+        is_best = event.is_best and event.score >= self._best_score
+        if is_best:
+            self.best, self._best_score = path.quality, event.score
         self.examples_done += path.metrics.examples if path.metrics else 0
-        return [Line(_recorded(event), "result")]
+        return [Line(_recorded(event, is_best=is_best), "result")]
 
     @property
     def current(self) -> float | None:
@@ -163,11 +168,14 @@ class Progress:
         which = f"children {first}-{last}" if last > first else f"child {first}"
         return which + (f" of {max(total, last)}" if total else "")
 
-    def fraction(self) -> float:
-        """Return how much of the work is done, in [0, 1]; it never goes back within a cycle."""
+    def fraction(self) -> float | None:
+        """Return how much of the work is done, in [0, 1]; ``None`` where nobody knows.
+
+        Within a cycle it never goes back.
+        """
         if self.cycle is None:
             doing = self.preparing or self.batch
-            return doing.done / doing.total if doing and doing.total else 0.0
+            return doing.done / doing.total if doing and doing.total > 1 else None
         if self.is_publishing:
             return 1.0
         self._highest = max(self._highest, min(max(self._shares(self.cycle.budget)), 1.0))
@@ -196,9 +204,10 @@ class Progress:
 
     def left(self) -> str:
         """Return the time that is left, estimated where the budget is no time; empty where nothing can be said."""
-        if self.cycle is None or self.is_publishing:
+        fraction = self.fraction()
+        if self.cycle is None or self.is_publishing or fraction is None:
             return ""
-        seconds, fraction = self.cycle.budget.seconds, self.fraction()
+        seconds = self.cycle.budget.seconds
         if seconds is not None and fraction <= self.elapsed / seconds:
             return f"{duration(max(0, round(seconds - self.elapsed)))} left"
         run = self.elapsed - self.cycle.seconds_done
@@ -218,9 +227,9 @@ def _bounds(budget: Budget) -> str:
     return " or ".join(bounds)
 
 
-def _recorded(event: ChildRecorded) -> str:
+def _recorded(event: ChildRecorded, *, is_best: bool) -> str:
     path = event.path
-    verdict = "best so far" if event.is_best else "kept" if event.is_kept else "not kept"
+    verdict = "best so far" if is_best else "kept" if event.is_kept else "not kept"
     spent = f", {duration(path.metrics.seconds)}" if path.metrics else ""
     trained = sum(component.num_params for component in path.components if _is_own(path, component.task))
     return f"child {path.id}: {percent(path.quality)} validation, {verdict} ({quantity(trained)} own parameters{spent})"

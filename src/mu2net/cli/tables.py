@@ -29,7 +29,7 @@ DONOR_STYLES = ("magenta", "yellow", "blue", "bright_red", "bright_cyan", "brigh
 
 def _table(*columns: str, numbers: Iterable[str] = ()) -> Table:
     """Return an empty table; the columns named in ``numbers`` are right-aligned and never broken."""
-    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
     right = set(numbers)
     for column in columns:
         if column in right:
@@ -45,7 +45,7 @@ def leaderboard(tasks: Sequence[TaskSummary]) -> RenderableType:
     Args:
         tasks: The tasks, in the order to list them.
     """
-    numbers = ("classes", "val", "test", "added", "charged", "reused", "FLOPs")
+    numbers = ("classes", "val", "test", "added", "accounted", "reused", "FLOPs")
     table = _table("task", *numbers[:-1], "from", "FLOPs", numbers=numbers)
     for task in tasks:
         is_evolved = task.path_id is not None
@@ -67,7 +67,7 @@ def leaderboard(tasks: Sequence[TaskSummary]) -> RenderableType:
             ),
         )
     legend = (
-        "added: parameters trained for the task; charged: all its parameters, each divided by the tasks that use it; "
+        "added: parameters trained for the task; accounted: all its parameters, each divided by the tasks that use it; "
         "reused: share that comes from the root or other tasks"
     )
     return Group(table, plain(legend, "dim"))
@@ -215,7 +215,9 @@ def probe_table(probes: Sequence[ProbeSummary]) -> Table:
     Args:
         probes: The probes.
     """
-    table = _table("task", "path", "probe", "logits", "largest difference", "why", numbers=("logits",))
+    columns = ["task", "path", "probe", "logits", "largest difference"]
+    has_reasons = any(probe.reason for probe in probes)
+    table = _table(*columns, *(["why"] if has_reasons else []), numbers=columns[-2:])
     for probe in probes:
         is_good = probe.check in ("bit-equal", "within 1e-5")
         table.add_row(
@@ -224,7 +226,7 @@ def probe_table(probes: Sequence[ProbeSummary]) -> Table:
             plain(probe.check, "green" if is_good else "bold red"),
             f"{probe.num_logits:,}",
             f"{probe.max_difference:.2g}",
-            plain(probe.reason, "dim"),
+            *([plain(probe.reason, "dim")] if has_reasons else []),
         )
     return table
 

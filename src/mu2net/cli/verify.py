@@ -6,7 +6,7 @@ import typer
 
 from mu2net.cli.failures import EXIT_DAMAGED
 from mu2net.cli.options import JsonOption, SystemOption
-from mu2net.cli.output import console, plain, print_json, progress_console
+from mu2net.cli.output import console, print_json, progress_console, say
 from mu2net.cli.session import open_system
 from mu2net.cli.tables import probe_table
 from mu2net.cli.view import watching
@@ -26,7 +26,7 @@ def verify(context: typer.Context, system: SystemOption = None, as_json: JsonOpt
         if found.probes:
             out.print(probe_table(found.probes))
         for damage in found.damages:
-            out.print(plain(damage, "red"), soft_wrap=True)
-        out.print(plain(found.sentence(), "bold green" if found.is_intact else "bold red"), soft_wrap=True)
+            say(out, damage, "red")
+        say(out, found.sentence(), "bold green" if found.is_intact else "bold red")
     if not found.is_intact:
         raise typer.Exit(EXIT_DAMAGED)

@@ -8,7 +8,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
-from mu2net.cli.output import percent, plain
+from mu2net.cli.output import percent, plain, say
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -20,6 +20,13 @@ STOP_MESSAGE = "finishing this interval, then publishing; press again to stop at
 
 STOP_NOW_MESSAGE = "stopping at once; what is recorded is safe"
 """What the second Ctrl-C answers."""
+
+
+PANEL_COLUMNS = 100
+"""Columns of the panel at most."""
+
+ECHO_COLUMNS = 6
+"""Columns kept free on the right: terminals echo ``^C`` there, and a wrapped line would leave a ghost of the panel."""
 
 
 class View(Protocol):
@@ -53,7 +60,10 @@ class _BaseView:
         return bool(self._stop_message)
 
     def _note_stop(self, event: object) -> bool:
-        """Return whether the event is a press of Ctrl-C, and remember what to answer."""
+        """Return whether the event is a press of Ctrl-C, and remember what to answer.
+
+        The event comes from inside a signal handler, where printing could meet itself half-way.
+        """
         from mu2net.search.events import StopRequested
 
         if not isinstance(event, StopRequested):
@@ -74,6 +84,7 @@ class PlainView(_BaseView):
     def __init__(self, console: Console, progress: Progress, now: Callable[[], datetime] = datetime.now) -> None:
         super().__init__(console, progress)
         self._now = now
+        self._said = ""
 
     def __enter__(self) -> Self:
         return self
@@ -86,12 +97,15 @@ class PlainView(_BaseView):
     def __call__(self, event: object) -> None:
         """Print what an event is worth."""
         if self._note_stop(event):
-            self._print(self._stop_message)
+            return
+        if self._stop_message != self._said:
+            self._said = self._stop_message
+            self._print(self._said)
         for line in self._progress.update(event):
             self._print(line.text)
 
     def _print(self, text: str) -> None:
-        self._console.print(plain(f"{self._now():%H:%M:%S} {self._progress.task}: {text}"), soft_wrap=True)
+        say(self._console, f"{self._now():%H:%M:%S} {self._progress.task}: {text}")
 
 
 class LiveView(_BaseView):
@@ -126,7 +140,7 @@ class LiveView(_BaseView):
             return
         for line in self._progress.update(event):
             if line.weight == "result":
-                self._console.print(plain(f"{self._progress.task}: {line.text}"), soft_wrap=True)
+                say(self._console, f"{self._progress.task}: {line.text}")
 
     def __rich__(self) -> RenderableType:
         """Return the panel as it looks now."""
@@ -141,8 +155,11 @@ class LiveView(_BaseView):
         bar.add_column(ratio=1)
         bar.add_column(justify="right", no_wrap=True)
         fraction = progress.fraction()
-        figures = f"{100 * fraction:3.0f} %  {progress.left()}".rstrip()
-        bar.add_row(self._spinner, ProgressBar(total=1.0, completed=fraction), plain(figures))
+        if fraction is None:
+            bar.add_row(self._spinner, ProgressBar(pulse=True), "")
+        else:
+            figures = f"{100 * fraction:3.0f} %  {progress.left()}".rstrip()
+            bar.add_row(self._spinner, ProgressBar(total=1.0, completed=fraction), plain(figures))
         lines: list[RenderableType] = [plain(progress.doing())]
         if progress.cycle:
             accuracies = f"validation accuracy: now {percent(progress.current)}, best {percent(progress.best)}"
@@ -150,7 +167,9 @@ class LiveView(_BaseView):
         lines.append(bar)
         if self._stop_message:
             lines.append(plain(self._stop_message, "bold yellow"))
-        return Panel(Group(*lines), title=plain(self._title()), title_align="left", border_style="cyan")
+        width = max(min(self._console.width - ECHO_COLUMNS, PANEL_COLUMNS), 20)
+        title = plain(self._title())
+        return Panel(Group(*lines), title=title, title_align="left", border_style="cyan", width=width)
 
     def _title(self) -> str:
         cycle = self._progress.cycle
