@@ -109,7 +109,7 @@ def test_different_tensors_have_different_digests():
 
 
 def test_an_impossible_type_is_named():
-    with pytest.raises(TypeError, match="'w' is torch.complex64"):
+    with pytest.raises(TypeError, match=r"'w' is torch\.complex64"):
         canonical_bytes({"w": torch.zeros(2, dtype=torch.complex64)})
 
 

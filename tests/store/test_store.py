@@ -347,7 +347,7 @@ def test_an_interrupted_creation_is_named_and_can_be_repeated(tmp_path, make_sto
 
 
 def test_folders_that_are_no_systems(tmp_path, store):
-    with pytest.raises(ConfigError, match="there is no such folder.*mu2net init"):
+    with pytest.raises(ConfigError, match=r"there is no such folder.*mu2net init"):
         Store.open(tmp_path / "nowhere")
     (tmp_path / "other").mkdir()
     with pytest.raises(ConfigError, match=r"it has no mu2net\.toml.*mu2net init"):

@@ -88,6 +88,7 @@ class Registry:
             StoreError: The registry cannot be written; nothing was changed.
         """
         with self._explained("written"), Session(self._writer) as session, session.begin():
+            session.connection()  # takes the turn now, not at the first statement
             yield session
 
     @contextmanager

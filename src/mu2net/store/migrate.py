@@ -26,6 +26,13 @@ def mu2net_version() -> str:
     return importlib.metadata.version("mu2net")
 
 
+def alembic_config() -> Config:
+    """Return Alembic's configuration; a connection belongs into its ``attributes["connection"]``."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    return config
+
+
 def migrate(registry: Registry) -> None:
     """Bring a registry to the newest revision, in one transaction; an empty one gets all tables.
 
@@ -36,8 +43,7 @@ def migrate(registry: Registry) -> None:
         FormatError: A newer version of mu2net wrote it; names that version.
         StoreError: It cannot be written.
     """
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config = alembic_config()
     scripts = ScriptDirectory.from_config(config)
     newest = scripts.get_current_head()
     with registry.reading() as session:

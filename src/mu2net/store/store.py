@@ -31,8 +31,8 @@ class Store(StoreReader):
     Concurrency contract:
 
     - *Readers*: any number of processes and threads may read at any time, also while another process writes. Every
-      method reads one state of the registry; two calls may see two states. A reader waits at most for one
-      commit, some milliseconds.
+      method reads one state of the registry; two calls may see two states. A reader waits at most for a
+      commit, usually milliseconds.
     - *Writers*: every writing method is one transaction: it is visible to all processes when the method returns,
       or, after an error or a crash at any moment, not at all. Writers queue up. Component files are on the disk before
       the transaction that names them, so whatever the registry names is complete; a crash leaves at most files

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import sqlite3
+import threading
+
+import pytest
+from sqlalchemy import create_mock_engine, make_url, text
+
+from mu2net.errors import ConfigError, StoreError
+from mu2net.store import engine as engine_module
+from mu2net.store.engine import Registry, registry_engine, sqlite_url
+from mu2net.store.store import Store
+
+
+@pytest.fixture
+def registry(tmp_path):
+    made = Registry(registry_engine(sqlite_url(tmp_path / "r.sqlite")))
+    with made.writing() as session:
+        session.execute(text("CREATE TABLE numbers (n INTEGER)"))
+    return made
+
+
+def test_the_pragmas(registry):
+    with registry.reading() as session:
+        found = {
+            name: session.execute(text(f"PRAGMA {name}")).scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        }
+    assert found == {"journal_mode": "delete", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 30_000}
+
+
+def test_a_transaction_is_all_or_nothing(registry):
+    def fail() -> None:
+        with registry.writing() as session:
+            session.execute(text("INSERT INTO numbers VALUES (1)"))
+            session.execute(text("CREATE TABLE more (n INTEGER)"))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    with registry.reading() as session:
+        assert session.execute(text("SELECT count(*) FROM numbers")).scalar() == 0
+        assert session.execute(text("SELECT count(*) FROM sqlite_master")).scalar() == 1
+
+
+def test_writers_take_their_turn_from_the_first_statement_on(registry):
+    """A counter that is read and then written loses no step: BEGIN IMMEDIATE, not BEGIN."""
+    with registry.writing() as session:
+        session.execute(text("INSERT INTO numbers VALUES (0)"))
+
+    def count() -> None:
+        for _ in range(20):
+            with registry.writing() as session:
+                n = session.execute(text("SELECT n FROM numbers")).scalar()
+                session.execute(text("UPDATE numbers SET n = :n"), {"n": n + 1})
+
+    threads = [threading.Thread(target=count) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with registry.reading() as session:
+        assert session.execute(text("SELECT n FROM numbers")).scalar() == 80
+
+
+def test_a_reader_does_not_wait_for_a_writer_that_has_not_committed(registry, monkeypatch):
+    with registry.writing() as writer:
+        writer.execute(text("INSERT INTO numbers VALUES (1)"))
+        with registry.reading() as reader:
+            assert reader.execute(text("SELECT count(*) FROM numbers")).scalar() == 0
+
+
+def test_a_registry_that_stays_locked_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(engine_module, "BUSY_SECONDS", 0.1)
+    registry = Registry(registry_engine(sqlite_url(tmp_path / "r.sqlite")))
+    with (
+        registry.writing(),
+        pytest.raises(StoreError, match=r"r\.sqlite cannot be written: database is locked.*another process"),
+        registry.writing(),
+    ):
+        pass
+
+
+def test_a_write_ahead_log_is_refused(store):
+    file = store.directory / "registry.sqlite"
+    connection = sqlite3.connect(file)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.close()
+    with pytest.raises(StoreError, match=r"journal mode 'wal'; expected 'delete'.*PRAGMA journal_mode=DELETE"):
+        Store.open(store.directory)
+    connection = sqlite3.connect(file)
+    connection.execute("PRAGMA journal_mode=DELETE")
+    connection.close()
+    Store.open(store.directory)
+
+
+@pytest.mark.parametrize("url", ["nonsense", "nobase://host/name", "postgresql+nodriver://host/name"])
+def test_an_impossible_url_is_refused(url):
+    with pytest.raises(ConfigError, match="registry_url is not possible"):
+        registry_engine(url)
+
+
+def test_messages_hide_a_password():
+    engine = create_mock_engine("postgresql://", executor=None)
+    engine.url = make_url("postgresql://me:secret@host/name")
+    assert Registry(engine).where == "postgresql://me:***@host/name"
