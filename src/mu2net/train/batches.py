@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from mu2net.core.rng import generator
-from mu2net.data.task import Int64Array, Split
+from mu2net.data.task import Float32Array, Int64Array, Split
 from mu2net.errors import DataError
 from mu2net.train.augment import Pipeline, apply_pipeline, train_side
 from mu2net.train.compute import Compute
@@ -38,10 +38,15 @@ class SplitReader:
     pipeline: Pipeline
     compute: Compute
 
-    @property
+    @cached_property
     def side(self) -> int:
         """Side at which pixels are fetched."""
         return train_side(self.pipeline, self.split)
+
+    @cached_property
+    def aspects(self) -> Float32Array:
+        """Width / height of every original image, shape ``[images]``."""
+        return self.split.aspects
 
     def canonical(self) -> str:
         """Return the description of the images that enter the network, for prefix keys.
@@ -75,7 +80,7 @@ class Batch:
         """The network's input on the device, float32, shape ``[B, 3, S, S]``."""
         split, pipeline = self.reader.split, self.reader.pipeline
         pixels = split.pixels(self.reader.side)[self.indices]
-        images = apply_pipeline(pipeline, pixels, split.aspects[self.indices], generator(*self._key))
+        images = apply_pipeline(pipeline, pixels, self.reader.aspects[self.indices], generator(*self._key))
         return self.reader.compute.inputs(images)
 
 
