@@ -220,6 +220,8 @@ def _geometry(tensors: Mapping[str, torch.Tensor], depth: int, grid: int, settin
     if len(kernel) != 4 or kernel[1] != 3 or kernel[2] != kernel[3]:
         raise RootError(f"patches have shape {list(kernel)}; expected [width, 3, side, side]")
     dim, patch = kernel[0], kernel[2]
+    if tensors["blocks.0.mlp.fc1.weight"].dim() != 2:
+        raise RootError("tensor 'blocks.0.mlp.fc1.weight' is not a matrix")
     mlp_dim = tensors["blocks.0.mlp.fc1.weight"].shape[0]
     if list(tensors["blocks.0.mlp.fc2.weight"].shape) == [dim, mlp_dim // 2]:
         raise RootError("a gated MLP (tensor 'blocks.0.mlp.fc2.weight') cannot be used; expected a plain ViT")

@@ -1,0 +1,48 @@
+import pytest
+import torch
+
+from mu2net.core.anatomy import HEAD, adapter_slot
+from mu2net.nn.efficientnet_lite0 import STEM, EfficientNetLite0
+from mu2net.nn.flops import count_flops, count_parameters
+
+
+def test_flops_of_a_transformer_are_those_of_its_matrix_products(make_vit):
+    network = make_vit(dim=48, depth=2, heads=3, patch_size=4, image_size=16, mlp_dim=96, classes=5)
+    tokens, dim, inner = 17, 48, 96
+    linears = tokens * (3 * dim * dim + dim * dim + 2 * dim * inner)
+    attention = 2 * tokens * tokens * dim
+    expected = 2 * (16 * 48 * dim + 2 * (linears + attention) + dim * 5)
+    assert count_flops(network.backbone, network.components, 16) == expected
+
+
+def test_the_attention_kernel_does_not_change_the_flops(make_vit):
+    network = make_vit()
+    counted = [count_flops(network.backbone, network.components, 16, kernel=k) for k in ("explicit", "sdpa", "auto")]
+    assert counted[0] == counted[1] == counted[2]
+
+
+def test_an_adapter_adds_its_two_products(make_vit):
+    network = make_vit()
+    grown = list(network.components)
+    grown.insert(2, (adapter_slot(0), network.backbone.fresh(adapter_slot(0), 0, adapter_dim=8)))
+    added = count_flops(network.backbone, grown, 16) - count_flops(network.backbone, network.components, 16)
+    assert added == 2 * 17 * 2 * 48 * 8
+
+
+def test_counting_computes_nothing(make_vit):
+    network = make_vit()
+    for _, tensors in network.components:
+        for tensor in tensors.values():
+            tensor.fill_(torch.nan)
+    assert count_flops(network.backbone, network.components, 16) > 0
+
+
+@pytest.mark.parametrize("classes", [2, 100])
+def test_statistics_are_no_parameters(classes):
+    backbone = EfficientNetLite0()
+    stem = {
+        "conv.weight": torch.zeros(32, 3, 3, 3),
+        **{f"bn.{name}": torch.ones(32) for name in ("weight", "bias", "running_mean", "running_var")},
+    }
+    assert count_parameters(backbone, STEM, stem) == 32 * 27 + 64
+    assert count_parameters(backbone, HEAD, backbone.fresh(HEAD, 0, num_classes=classes)) == classes * 1281
