@@ -1,7 +1,8 @@
 """Multi-head self-attention with two exact kernels, and the rule that chooses between them.
 
 Measured on CPUs: under bfloat16 the backward of ``scaled_dot_product_attention`` dominates the step, and the explicit
-matmul-softmax-matmul trains about 1.8 times as fast; in float32 the fused kernel is as fast and needs less memory.
+matmul-softmax-matmul trains a whole ViT-Tiny 1.8 (AMD Zen 5) to 3 times (Intel with AMX) as fast; in float32 the fused
+kernel is faster and needs less memory.
 
 Shapes: B batch, N tokens, D width, H heads, K = D / H width of a head.
 """
