@@ -123,7 +123,8 @@ class Labels:
 def read_labels(table: Table, column: str) -> Labels:
     """Return a table's labels: the declared classes, else the distinct values, sorted.
 
-    Strings sort by code points, integers by value; floating-point labels must be whole numbers.
+    Strings sort by code points, integers by value, ``False`` before ``True``; floating-point labels must be whole
+    numbers.
 
     Args:
         table: The table.
@@ -184,7 +185,7 @@ def _declared(table: Table, column: str, names: tuple[str, ...], values: NDArray
 
 def _numbers(table: Table, column: str, feature: Any, values: NDArray[Any]) -> Labels:
     if values.dtype == np.bool_:
-        values = values.astype(np.int64)
+        return Labels(("False", "True"), values.astype(np.int64))
     if values.dtype.kind not in "iuf":
         raise SourceError(
             f"{table.name}: label column {column!r} is of type {_type_name(feature)}; expected strings or whole "
@@ -221,5 +222,5 @@ def read_groups(table: Table, column: str) -> NDArray[np.str_]:
         raise DataError(f"{table.name}: no group in row {row} of column {column!r}; give every image a group")
     try:
         return np.asarray(values.cast(pa.string()).to_pylist(), dtype=np.str_)
-    except pa.ArrowInvalid as error:
+    except pa.ArrowException as error:
         raise SourceError(f"{table.name}: group column {column!r} is no scalar; name another group column") from error

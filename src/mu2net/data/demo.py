@@ -1,7 +1,6 @@
 """The built-in demo tasks: scikit-learn's digits, 5,000 images of MNIST, and generated shapes.
 
-Every fifth image is a test image, and one in ten a validation image, by position; the sources come sorted or in
-blocks, so all classes are in all splits.
+Of every ten images of a class, in the order of the source, two are test images and one is a validation image.
 """
 
 from __future__ import annotations
@@ -67,13 +66,27 @@ class DemoOrigin:
         self.identity()
         images, labels, names = load_demo(self.name)
         features = datasets.Features(image=datasets.Value("binary"), label=datasets.ClassLabel(names=list(names)))
+        roles = split_by_class(labels)
         tables: dict[Role, Table] = {}
         for role in ROLES:
-            rows = np.flatnonzero(np.resize(_CYCLE, len(labels)) == role)
+            rows = np.flatnonzero(roles == role)
             columns = {"image": [_png(images[row]) for row in rows], "label": labels[rows].tolist()}
             dataset = datasets.Dataset.from_dict(columns, features=features)
             tables[role] = Table(dataset, f"the {role} split of 'demo:{self.name}'")
         return tables
+
+
+def split_by_class(labels: Int64Array) -> NDArray[np.str_]:
+    """Return the split of every image: of ten images of a class, two for test and one for validation.
+
+    Args:
+        labels: Class indices, shape ``[images]``.
+    """
+    roles = np.empty(len(labels), dtype=f"U{max(map(len, _CYCLE))}")
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        roles[rows] = np.resize(_CYCLE, len(rows))
+    return roles
 
 
 def _png(image: UInt8Array) -> bytes:
@@ -129,7 +142,7 @@ def draw_shapes(count: int) -> tuple[UInt8Array, Int64Array]:
     Returns:
         Images ``[count, 32, 32, 3]``, and labels ``[count]`` into ``SHAPES``.
     """
-    labels = np.arange(count) // len(_CYCLE) % len(SHAPES)
+    labels = np.arange(count) % len(SHAPES)
     images = np.stack([_draw(int(label), index) for index, label in enumerate(labels)])
     return images, labels.astype(np.int64)
 

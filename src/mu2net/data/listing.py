@@ -84,6 +84,7 @@ def list_path(path: Path) -> Listing:
     Raises:
         SourceError: It is missing, empty, unreadable, of an unsupported type, or its layout is ambiguous.
     """
+    path = path.absolute()
     try:
         if not path.exists():
             raise _missing(path)
@@ -99,7 +100,7 @@ def list_path(path: Path) -> Listing:
 
 
 def _missing(path: Path) -> SourceError:
-    parent = path.absolute().parent
+    parent = path.parent
     names = [entry.name for entry in parent.iterdir()] if parent.is_dir() else []
     close = difflib.get_close_matches(path.name, names, n=1)
     hint = f"did you mean '{path.with_name(close[0])}'?" if close else f"expected {KINDS}"
@@ -114,7 +115,7 @@ def _list_file(path: Path) -> Listing:
         raise SourceError(f"source '{path}' cannot be read; check its permissions")
     stat = path.stat()
     entry = Entry((path.name,), stat.st_size, stat.st_mtime_ns)
-    return Listing(kind, path.absolute().parent, {"train": (entry,)}, {}, _stamp([entry]))
+    return Listing(kind, path.parent, {"train": (entry,)}, {}, _stamp([entry]))
 
 
 def _stamp(entries: list[Entry], folders: list[tuple[str, ...]] | None = None) -> str:
@@ -154,28 +155,28 @@ def _suffix(entry: Entry) -> str:
 
 
 def _list_folder(root: Path, entries: list[Entry], folders: list[tuple[str, ...]]) -> Listing:
-    tables = [entry for entry in entries if _suffix(entry) in TABLES]
-    files = [entry for entry in entries if _suffix(entry) not in TABLES and _suffix(entry) not in _IGNORED]
     known = Image.registered_extensions()
-    images = [entry for entry in files if len(entry.parts) > 1 or _suffix(entry) in known]
-    if tables and images:
-        raise SourceError(
-            f"folder '{root}' holds both tables ('{'/'.join(tables[0].parts)}') and images "
-            f"('{'/'.join(images[0].parts)}'); name the table itself as the source, or move it out of the folder"
-        )
+    tables = [entry for entry in entries if _suffix(entry) in TABLES]
+    others = [entry for entry in entries if _suffix(entry) not in TABLES and _suffix(entry) not in _IGNORED]
+    images = [entry for entry in others if _suffix(entry) in known or (len(entry.parts) > 1 and not tables)]
     if tables:
-        return _list_tables(root, tables)
+        return _list_tables(root, tables, images)
     if not images:
         raise SourceError(f"folder '{root}' is empty: it holds no images and no tables; expected {KINDS}")
     return _list_images(root, images, folders)
 
 
-def _list_tables(root: Path, tables: list[Entry]) -> Listing:
+def _list_tables(root: Path, tables: list[Entry], images: list[Entry]) -> Listing:
     kinds = sorted({TABLES[_suffix(entry)] for entry in tables})
     if len(kinds) > 1:
         raise SourceError(f"folder '{root}' mixes {' and '.join(kinds)} tables; name one file as the source")
     found = [(entry, _table_role(root, entry)) for entry in tables]
     unknown = [entry for entry, role in found if role is None]
+    if images and (unknown or kinds != ["csv"]):  # train.csv beside its images is clear, labels.csv may be anything
+        raise SourceError(
+            f"folder '{root}' holds both tables ('{'/'.join(tables[0].parts)}') and images "
+            f"('{'/'.join(images[0].parts)}'); name the table itself as the source, or move it out of the folder"
+        )
     if unknown and len(unknown) < len(found):
         raise SourceError(
             f"folder '{root}': cannot tell which split '{'/'.join(unknown[0].parts)}' belongs to; "

@@ -56,6 +56,7 @@ def load_task(
     """
     if memory_limit is not None and memory_limit < 0:
         raise ConfigError(f"memory limit is {memory_limit} bytes; expected 0 or more")
+    cache_dir = cache_dir.absolute()
     texts: dict[Role, str | None] = {"train": source.source, "validation": source.validation, "test": source.test}
     origins = {role: open_origin(text) for role, text in texts.items() if text is not None}
     tables = _LazyTables(source, origins, cache_dir)

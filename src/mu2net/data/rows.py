@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -29,11 +31,13 @@ class Rows:
 
     Args:
         table: The table.
-        column: Its image column: images, bytes, ``{bytes, path}`` or paths.
+        column: Its image column: images, bytes, ``{bytes, path}``, paths, or ``zip://MEMBER::ARCHIVE`` (hub data sets).
     """
 
     def __init__(self, table: Table, column: str) -> None:
         self._table, self._column = table, column
+        self._archives: dict[str, zipfile.ZipFile] = {}
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -54,10 +58,23 @@ class Rows:
             if value["bytes"] is not None:
                 return value["bytes"], f"{where} ('{value['path']}')" if value["path"] else where
             value = value["path"]
+        if isinstance(value, str) and value.startswith("zip://"):
+            return self._read_member(value), f"'{value}' ({where})"
         if isinstance(value, str) and value:
             path = self._resolve(row, Path(value))
             return path, f"'{path}' ({where})"
         return (value or None), where
+
+    def _read_member(self, value: str) -> bytes | None:
+        """Return a file inside a zip archive on this machine, or ``None`` if there is none."""
+        member, _, archive = value.removeprefix("zip://").partition("::")
+        try:
+            with self._lock:
+                if archive not in self._archives:
+                    self._archives[archive] = zipfile.ZipFile(archive)
+                return self._archives[archive].read(member)
+        except (OSError, KeyError, zipfile.BadZipFile):
+            return None
 
     def _resolve(self, row: int, path: Path) -> Path:
         bases = [base for first, base in self._table.bases if first <= row]

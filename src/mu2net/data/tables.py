@@ -17,6 +17,8 @@ from mu2net.data.listing import Listing, iter_paths, list_path
 from mu2net.data.source import DemoSource, HubSource, Role, parse_source
 from mu2net.errors import Mu2NetError, SourceError
 
+_BATCH = 256  # rows of a Parquet file in memory at once, however large its row groups are
+
 
 @dataclass(frozen=True)
 class Table:
@@ -125,7 +127,9 @@ class FileOrigin:
         import datasets
 
         parts, bases, first = [], [], 0
-        files = [path.absolute() for path in iter_paths(self.listing, role)]
+        files = [path for path in iter_paths(self.listing, role) if self._has_rows(path)]
+        if not files:  # the reader cannot make a table without rows
+            raise SourceError(f"{self._name(role)} has no images; give some, or another source")
         for folder, group in itertools.groupby(files, key=lambda path: path.parent):
             part = self._read_files(list(group), cache_dir / "datasets" / self.listing.stamp[:16])
             bases.append((first, folder))
@@ -133,6 +137,14 @@ class FileOrigin:
             first += len(part)
         dataset = parts[0] if len(parts) == 1 else datasets.concatenate_datasets(parts)
         return Table(dataset, self._name(role), tuple(bases))
+
+    def _has_rows(self, path: Path) -> bool:
+        if self.listing.kind == "parquet":
+            import pyarrow.parquet
+
+            return bool(pyarrow.parquet.read_metadata(path).num_rows)
+        with path.open("rb") as file:
+            return len(list(itertools.islice((line for line in file if line.strip()), 2))) != 1
 
     def _read_files(self, files: list[Path], cache_dir: Path) -> Any:
         """Read tables of one folder; the explicit file list keeps ``[`` and ``*`` in names from being patterns."""
@@ -142,7 +154,7 @@ class FileOrigin:
         origins: list[Any] = [(str(path.stat().st_mtime_ns),) for path in files]
         listed = DataFilesDict({"train": DataFilesList([str(path) for path in files], origins)})
         if self.listing.kind == "parquet":
-            return datasets.Dataset.from_parquet(listed, cache_dir=str(cache_dir))["train"]
+            return datasets.Dataset.from_parquet(listed, cache_dir=str(cache_dir), batch_size=_BATCH)["train"]
         options = {"keep_default_na": False, "na_values": [""]}  # a class may be called NA
         return datasets.Dataset.from_csv(listed, cache_dir=str(cache_dir), **options)["train"]
 
