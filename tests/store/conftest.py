@@ -79,8 +79,10 @@ def trained(
     )
 
 
-def create(directory: Path, files: Files | None = None) -> Store:
-    config = SystemConfig(root="tiny", root_source="made for a test", backbone={"kind": "tiny", "dim": 4}, seed=7)
+CONFIG = SystemConfig(root="tiny", root_source="made for a test", backbone={"kind": "tiny", "dim": 4}, seed=7)
+
+
+def create(directory: Path, files: Files | None = None, config: SystemConfig = CONFIG) -> Store:
     store = Store.create(directory, config, files)
     store.put_root([NewComponent(slot, tensors(i), 15) for i, slot in enumerate((STEM, BLOCK, NORM))], HPARAMS)
     return store

@@ -227,15 +227,15 @@ def test_publishing_and_visiting_again(store, make_child, make_task):
     assert again.child("digits/0/0/0").state == "retired"
     assert again.path("digits/0/0/0") == live
 
-    cycle = store.start_cycle("digits", "mu2net", 1, {})
-    publish(store, cycle, better.id, quality=0.7)
-    assert [path.id for path in store.live_paths()] == ["letters/0/0/0", "digits/1/0/0"]
-    assert store.live_path("digits").quality == 0.7
+    cycle = store.start_cycle("letters", "mu2net", 1, {})
+    publish(store, cycle, letters.id, quality=0.7)
+    assert [path.id for path in store.live_paths()] == ["letters/0/0/0", "digits/1/0/0"], "it keeps its place"
+    assert store.live_path("letters").quality == 0.7
     assert [event.payload["path"] for event in store.events() if event.kind == "path_published"] == [
         "digits/0/0/0",
         "letters/0/0/0",
         "digits/1/0/0",
-        "digits/1/0/0",
+        "letters/0/0/0",
     ]
 
 
@@ -363,6 +363,18 @@ def test_a_missing_registry_is_never_made_anew(store):
         with pytest.raises(StoreError, match=r"registry\.sqlite is missing; restore it from a backup"):
             act()
     assert not (store.directory / "registry.sqlite").exists()
+
+
+def test_a_registry_elsewhere(tmp_path, make_store):
+    url = f"sqlite:///{tmp_path / 'shared.sqlite'}"
+    elsewhere = SystemConfig(root="tiny", backbone={}, registry_url=url)
+    Store.create(tmp_path / "s", elsewhere)
+    made = make_store(tmp_path / "s", config=elsewhere)
+    assert Store.open(tmp_path / "s").root() == made.root()
+    assert not (tmp_path / "s" / "registry.sqlite").exists()
+    for other in (config(), elsewhere):
+        with pytest.raises(ConfigError, match="holds a system already"):
+            Store.create(tmp_path / "s", other)
 
 
 def test_a_system_without_its_toml_is_not_overwritten(store):
