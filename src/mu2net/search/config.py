@@ -26,7 +26,7 @@ class SearchConfig:
             for one pass where there is none.
         precision: ``"auto"``, ``"float32"`` or ``"bfloat16"``.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
-        threads: Threads per process; ``None`` for PyTorch's own choice.
+        threads: Threads per worker; results are bit-identical for equal numbers.
         hparams: Starting values of hyperparameters that differ from the agent's.
 
     Raises:
@@ -43,7 +43,7 @@ class SearchConfig:
     examples_per_validation: int | None = None
     precision: str = "auto"
     device: str = "auto"
-    threads: int | None = None
+    threads: int = 1
     hparams: Mapping[str, Value] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -38,6 +38,7 @@ from mu2net.search.publication import publish_path
 from mu2net.search.trained import draft_path, new_components
 from mu2net.store.records import CycleRecord, TrainedRecord, path_id
 from mu2net.store.store import Store
+from mu2net.train.batches import Key
 from mu2net.train.child import ChildJob, TrainedChild
 from mu2net.train.events import Event, IntervalDone, StopSignal
 from mu2net.train.group import TrainConfig, TrainGroup
@@ -130,6 +131,7 @@ class Cycle:
     def _plan(self) -> ChildBudget:
         planner = ChildPlanner(
             self._workshop.store,
+            self._workshop.executor,
             self._workshop.backbone,
             self._data,
             self._agent,
@@ -187,13 +189,14 @@ class Cycle:
         if self._workshop.stop_request() != "no" or self._clock.remaining() <= 0:
             return 0
         budget, size = self._budget, self._config.generation_size
-        bounds = [1, size - len(history)] if self._agent.is_baseline else [size]
-        if not self._agent.is_baseline:
-            if budget.children is not None:
-                bounds.append(budget.children - len(history))
-            if budget.examples is not None:
-                left = budget.examples - sum(self._examples(child) for child in history)
-                bounds.append(left // self._child.examples)
+        if self._agent.is_baseline:
+            return 0 if history else size
+        bounds = [size]
+        if budget.children is not None:
+            bounds.append(budget.children - len(history))
+        if budget.examples is not None:
+            left = budget.examples - sum(self._examples(child) for child in history)
+            bounds.append(left // self._child.examples)
         if budget.seconds is not None and history:
             bounds.append(self._fitting([child.path for child in history]))
         return max(0, min(bounds))
@@ -204,9 +207,9 @@ class Cycle:
 
     def _fitting(self, history: Sequence[Path]) -> int:
         """Return how many children fit the time that is left; one that fits only in part counts as one."""
-        expected = self._expected_seconds(history)
-        fitting = int(self._clock.remaining() / expected)
-        return fitting or int(self._clock.remaining() / expected >= _WORTHWHILE)
+        share = self._clock.remaining() / self._expected_seconds(history)
+        fitting = int(share) * self._workshop.executor.parallelism
+        return fitting or int(share >= _WORTHWHILE) * self._workshop.executor.parallelism
 
     @staticmethod
     def _expected_seconds(history: Sequence[Path]) -> float:
@@ -237,12 +240,16 @@ class Cycle:
     def _results(
         self, population: Population, proposals: Sequence[Proposal], missing: dict[str, int]
     ) -> list[TrainedChild]:
-        jobs = tuple(ChildJob(name, proposals[child], len(self._data.classes)) for name, child in missing.items())
-        record = self._record
+        """Train the missing children: those of a generation see the same batches, baseline runs each their own."""
+        record, config = self._record, self._group_config(population)
+        jobs = {child: ChildJob(name, proposals[child], len(self._data.classes)) for name, child in missing.items()}
         key = (record.seed, record.task, record.number, population.generation)
-        group = TrainGroup(self._data, jobs, self._group_config(population), key, self._workshop.backbone)
+        parts: dict[Key, tuple[ChildJob, ...]] = {key: tuple(jobs.values())}
+        if self._agent.is_baseline:
+            parts = {(*key, child): (job,) for child, job in jobs.items()}
+        groups = [TrainGroup(self._data, part, config, its, self._workshop.backbone) for its, part in parts.items()]
         self._group_seconds.clear()
-        results = list(self._workshop.executor.submit(group, self._observe, self._stop_signal))
+        results = list(self._workshop.executor.submit(groups, self._observe, self._stop_signal))
         self._seconds_per_child = self._clock.lap() / len(results)
         return results
 
@@ -275,6 +282,7 @@ class Cycle:
         if request != "no" or self._budget.seconds is None:
             return request
         last = self._group_seconds[max(self._group_seconds)] if self._group_seconds else 0.0
+        last /= self._workshop.executor.parallelism
         return "interval" if self._clock.remaining() <= last / 2 else "no"
 
     def _record_child(self, population: Population, child: int, proposal: Proposal, result: TrainedChild) -> Trained:

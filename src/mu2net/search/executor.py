@@ -1,26 +1,47 @@
-"""Executors: where a group of children trains. Results come back as they finish."""
+"""Executors: where groups of children train. What a child becomes does not depend on the executor."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Protocol
+import os
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
+from typing import Any, Protocol, Self
 
-from mu2net.train.child import ComponentSource, TrainedChild
-from mu2net.train.events import Observer, StopCheck
+import torch
+
+from mu2net.data.source import TaskSource
+from mu2net.errors import Mu2NetError
+from mu2net.search.worker import Failure, Order, Stop
+from mu2net.store.store import Store
+from mu2net.train.child import ChildJob, ComponentSource, TrainedChild
+from mu2net.train.events import BatchDone, IntervalDone, Observer, StopCheck, StopSignal, TrainingStopped
 from mu2net.train.group import TrainGroup, train_group
+
+_POLL_SECONDS = 0.1
 
 
 class Executor(Protocol):
     """Trains groups of children."""
 
-    def submit(self, group: TrainGroup, observer: Observer, should_stop: StopCheck) -> Iterator[TrainedChild]:
-        """Train the children of a group; yield each when it is finished, in any order.
+    @property
+    def parallelism(self) -> int:
+        """Number of children that train at the same time."""
+        ...
+
+    def submit(
+        self, groups: Sequence[TrainGroup], observer: Observer, should_stop: StopCheck
+    ) -> Iterator[TrainedChild]:
+        """Train the children of some groups; yield each when it is finished, in any order.
 
         Args:
-            group: What to train.
+            groups: What to train.
             observer: Told about batches and intervals.
-            should_stop: Asked before every batch whether to go on.
+            should_stop: Asked again and again whether to go on.
 
         Raises:
             TrainingStopped: ``should_stop`` said ``now``; children that were not yielded are lost.
@@ -38,6 +59,179 @@ class LocalExecutor:
 
     source: ComponentSource
 
-    def submit(self, group: TrainGroup, observer: Observer, should_stop: StopCheck) -> Iterator[TrainedChild]:
-        """Train the children of a group; yield them in order when all are finished."""
-        yield from train_group(group, self.source, observer=observer, should_stop=should_stop)
+    @property
+    def parallelism(self) -> int:
+        """One: lock-step children share the time."""
+        return 1
+
+    def submit(
+        self, groups: Sequence[TrainGroup], observer: Observer, should_stop: StopCheck
+    ) -> Iterator[TrainedChild]:
+        """Train one group after the other; yield the children of each when all of them are finished."""
+        for group in groups:
+            yield from train_group(group, self.source, observer=observer, should_stop=should_stop)
+
+
+class WorkerError(Mu2NetError):
+    """A worker process ended without an answer."""
+
+
+def default_workers() -> int:
+    """Return the number of cores that this process may use: one worker with one thread on each is fastest."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class ProcessExecutor:
+    """Trains in worker processes, one thread each; every worker takes a part of the group in lock-step.
+
+    Workers start with the first group and end with ``close``, or when this process ends, however it does.
+
+    Args:
+        store: The system.
+        source: The task's images, which every worker maps into its memory.
+        workers: Number of processes.
+    """
+
+    def __init__(self, store: Store, source: TaskSource, workers: int) -> None:
+        self._greeting = (str(store.directory), source.model_dump(mode="json"))
+        self._size = workers
+        self._workers: list[tuple[subprocess.Popen[bytes], Connection]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def parallelism(self) -> int:
+        """Number of workers."""
+        return self._size
+
+    def close(self) -> None:
+        """End all workers."""
+        for process, connection in self._workers:
+            connection.close()
+            process.terminate()
+        for process, _ in self._workers:
+            process.wait()
+        self._workers.clear()
+
+    def submit(
+        self, groups: Sequence[TrainGroup], observer: Observer, should_stop: StopCheck
+    ) -> Iterator[TrainedChild]:
+        """Train the children of some groups; a group is split among the workers.
+
+        Raises:
+            TrainingStopped: ``should_stop`` said ``now``.
+            WorkerError: A worker was killed, for instance because memory ran out.
+        """
+        if not self._workers:
+            self._start(observer)
+        orders = deque(
+            Order(part, replace(group.config, threads=group.config.threads or 1), group.seed_key)
+            for group in groups
+            for part in split_jobs(group.jobs, self._size)
+        )
+        yield from self._collect(orders, observer, should_stop)
+
+    def _collect(self, orders: deque[Order], observer: Observer, should_stop: StopCheck) -> Iterator[TrainedChild]:
+        idle: dict[Any, int] = {connection: number for number, (_, connection) in enumerate(self._workers)}
+        busy: dict[Any, int] = {}
+        signal: StopSignal = "no"
+        told: StopSignal = "no"
+        failures: list[Exception] = []
+        while busy or orders:
+            signal = "now" if failures else should_stop()
+            if signal == "now":
+                orders.clear()
+            while orders and idle:
+                connection, number = idle.popitem()
+                busy[connection] = number
+                connection.send(orders.popleft())
+                told = "no"
+            if signal != told:
+                told = signal
+                for connection in busy:
+                    connection.send(Stop(signal))
+            for connection in wait(list(busy), timeout=_POLL_SECONDS):
+                message = self._receive(connection, busy)
+                if isinstance(message, BatchDone | IntervalDone):
+                    observer(message)
+                    continue
+                idle[connection] = busy.pop(connection)
+                if isinstance(message, Failure):
+                    failures.append(message.error)
+                else:
+                    yield from (unpack(child) for child in message)
+        if failures:
+            raise failures[0]
+        if signal == "now":
+            raise TrainingStopped("training was stopped at once; what was recorded before is safe")
+
+    def _receive(self, connection: Any, busy: dict[Connection, int]) -> Any:
+        try:
+            return connection.recv()
+        except (EOFError, ConnectionResetError):
+            process = self._workers[busy[connection]][0]
+            code = process.wait()
+            self.close()
+            raise WorkerError(
+                f"worker process {process.pid} ended with exit code {code} before it answered; "
+                "what was recorded before is safe. If memory ran out, use fewer workers or a smaller batch size"
+            ) from None
+
+    def _start(self, observer: Observer) -> None:
+        for _ in range(self._size):
+            ours, theirs = Pipe()
+            code = f"from mu2net.search.worker import main; main({theirs.fileno()})"
+            environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+            process = subprocess.Popen(  # noqa: S603 (our own module)
+                [sys.executable, "-c", code], pass_fds=[theirs.fileno()], start_new_session=True, env=environment
+            )
+            theirs.close()
+            ours.send(self._greeting)
+            self._workers.append((process, ours))
+        waiting: dict[Any, int] = {connection: number for number, (_, connection) in enumerate(self._workers)}
+        while waiting:
+            observer(BatchDone("prepare", -1, self._size - len(waiting), self._size))
+            for connection in wait(list(waiting), timeout=1.0):
+                answer = self._receive(connection, waiting)
+                if isinstance(answer, Failure):
+                    self.close()
+                    raise answer.error
+                del waiting[connection]
+
+
+def split_jobs(jobs: Sequence[ChildJob], parts: int) -> list[tuple[ChildJob, ...]]:
+    """Return the children in at most ``parts`` groups of about equal work.
+
+    The work of a child is taken as the number of slots from its lowest trainable one on; the most expensive
+    children are dealt out first.
+
+    Args:
+        jobs: The children.
+        parts: Number of groups at most.
+    """
+    groups: list[list[ChildJob]] = [[] for _ in range(min(parts, len(jobs)))]
+    loads = [0] * len(groups)
+    for job in sorted(jobs, key=_work, reverse=True):
+        lightest = loads.index(min(loads))
+        groups[lightest].append(job)
+        loads[lightest] += _work(job)
+    return [tuple(group) for group in groups]
+
+
+def _work(job: ChildJob) -> int:
+    plans = job.proposal.slots
+    lowest = next((index for index, plan in enumerate(plans) if plan.is_trainable), len(plans))
+    return len(plans) + 2 * (len(plans) - lowest)
+
+
+def unpack(child: TrainedChild) -> TrainedChild:
+    """Return a trained child that a worker sent, with tensors again."""
+    tensors, momentum = (
+        {slot: {name: torch.from_numpy(array) for name, array in arrays.items()} for slot, arrays in part.items()}
+        for part in (child.tensors, child.momentum)
+    )
+    return TrainedChild(child.id, tensors, momentum, child.metrics)

@@ -25,6 +25,7 @@ from mu2net.search.budget import (
 )
 from mu2net.search.config import SearchConfig
 from mu2net.search.events import Observer, Preparing
+from mu2net.search.executor import Executor
 from mu2net.search.speed import measure_speed
 from mu2net.store.store import Store
 from mu2net.train.events import StopSignal
@@ -37,6 +38,7 @@ class ChildPlanner:
 
     Args:
         store: Where the root lives.
+        executor: Where children train.
         backbone: What slots compute.
         data: The task's images.
         agent: Who proposes the children.
@@ -47,6 +49,7 @@ class ChildPlanner:
     """
 
     store: Store
+    executor: Executor
     backbone: Backbone
     data: TaskData
     agent: Agent
@@ -81,7 +84,7 @@ class ChildPlanner:
         target = min(TARGET_CHILDREN, budget.children or TARGET_CHILDREN)
         if budget.seconds is not None:
             cost = self._measure(self._everything())
-            return _required(plan_child(seconds, cost, work, target), budget, cost, work)
+            return _required(plan_child(seconds * self.executor.parallelism, cost, work, target), budget, cost, work)
         if budget.examples is not None:
             return _required(plan_child(budget.examples, IN_EXAMPLES, work, target), budget, IN_EXAMPLES, work)
         return child
@@ -93,7 +96,8 @@ class ChildPlanner:
             run = plan_run(float(budget.examples or 0), IN_EXAMPLES, work)
             return _required(run, budget, IN_EXAMPLES, work)
         cost = self._measure(self._propose(self.agent))
-        return _required(plan_run(seconds / self.config.generation_size, cost, work), budget, cost, work)
+        share = seconds * min(self.executor.parallelism, self.config.generation_size) / self.config.generation_size
+        return _required(plan_run(share, cost, work), budget, cost, work)
 
     def _measure(self, proposal: Proposal) -> Cost:
         tell = self.observer
@@ -101,7 +105,7 @@ class ChildPlanner:
         cost = measure_speed(
             self.data,
             self.backbone,
-            self.store,
+            self.executor,
             proposal,
             self.train_config,
             on_sign_of_life=lambda: tell(Preparing("measuring the speed of this machine", 0, 1)),

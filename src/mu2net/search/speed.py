@@ -9,9 +9,10 @@ from mu2net.core.proposal import Proposal
 from mu2net.data.task import TaskData
 from mu2net.nn.backbone import Backbone
 from mu2net.search.budget import Cost
-from mu2net.train.child import ChildJob, ComponentSource
+from mu2net.search.executor import Executor
+from mu2net.train.child import ChildJob
 from mu2net.train.events import Event, IntervalDone, StopSignal
-from mu2net.train.group import TrainConfig, TrainGroup, train_group
+from mu2net.train.group import TrainConfig, TrainGroup
 
 _BATCHES = 2
 _EVALUATED = 64
@@ -20,32 +21,35 @@ _EVALUATED = 64
 def measure_speed(
     task: TaskData,
     backbone: Backbone,
-    source: ComponentSource,
+    executor: Executor,
     proposal: Proposal,
     config: TrainConfig,
     *,
     on_sign_of_life: Callable[[], None],
     should_stop: Callable[[], StopSignal],
 ) -> Cost:
-    """Train and evaluate a few batches, twice, and return the speed of the second time.
+    """Train and evaluate a few batches, twice, on all workers at once; return the cost of the second time.
 
     What is trained here is thrown away, and no draw of the search depends on it.
 
     Args:
         task: The images.
         backbone: What the slots compute.
-        source: Where components come from.
+        executor: Where children train.
         proposal: What is trained; for evolution a child that trains everything, the most expensive one.
         config: How children are trained; its budget is not used.
         on_sign_of_life: Called now and then.
         should_stop: Asked before every batch whether to go on.
+
+    Returns:
+        Seconds per example and per image, of one worker.
     """
-    seconds: dict[int, float] = {}
+    seconds: list[float] = []
 
     def observe(event: Event) -> None:
         on_sign_of_life()
-        if isinstance(event, IntervalDone):
-            seconds[event.interval] = event.seconds
+        if isinstance(event, IntervalDone) and event.interval == 1:
+            seconds.append(event.seconds)
 
     batch = min(config.batch_size, len(task.train))
     evaluated = min(_EVALUATED, len(task.validation))
@@ -56,9 +60,10 @@ def measure_speed(
         max_validation_examples=evaluated,
         evaluation_batch_size=evaluated,
     )
-    group = TrainGroup(task, (ChildJob("speed", proposal, len(task.classes)),), small, ("speed", task.name), backbone)
-    trained = train_group(group, source, observer=observe, should_stop=should_stop)[0]
-    per_interval = trained.metrics.examples / 2
+    jobs = tuple(ChildJob(f"speed-{number}", proposal, len(task.classes)) for number in range(executor.parallelism))
+    group = TrainGroup(task, jobs, small, ("speed", task.name), backbone)
+    trained = list(executor.submit([group], observe, should_stop))
+    per_interval = trained[0].metrics.examples / 2
     # A training step costs about three forward passes: forward, and the gradients of activations and parameters.
-    per_unit = seconds[1] / (3 * per_interval + evaluated)
+    per_unit = sum(seconds) / len(seconds) / (3 * per_interval + evaluated)
     return Cost(train=3 * per_unit, evaluate=per_unit)

@@ -15,13 +15,14 @@ from mu2net.data.source import TaskSource
 from mu2net.errors import ConfigError, DataError
 from mu2net.nn.backbone import Backbone
 from mu2net.nn.flops import count_parameters
+from mu2net.nn.precision import choose_device
 from mu2net.nn.roots import backbone_from_config, load_root
 from mu2net.search.budget import Budget
 from mu2net.search.clock import Clock
 from mu2net.search.config import SearchConfig
 from mu2net.search.cycle import Cycle, Workshop
-from mu2net.search.events import Observer, Preparing, StopRequest, ignore
-from mu2net.search.executor import LocalExecutor
+from mu2net.search.events import Observer, Preparing, ignore
+from mu2net.search.executor import ProcessExecutor, default_workers
 from mu2net.search.interrupt import InterruptHandler
 from mu2net.store.config import SystemConfig
 from mu2net.store.records import CycleRecord, NewComponent, TaskRecord
@@ -230,6 +231,7 @@ class System:
         precision: str | None = None,
         device: str | None = None,
         threads: int | None = None,
+        workers: int | None = None,
         restart: bool = False,
         observer: Observer = ignore,
         handle_interrupts: bool = False,
@@ -255,7 +257,8 @@ class System:
             examples_per_validation: Training examples per validation; planned from the budget by default.
             precision: ``auto``, ``float32`` or ``bfloat16``.
             device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-            threads: Threads per process.
+            threads: Threads per worker process; 1 by default.
+            workers: Worker processes; one per core by default. Results do not depend on their number.
             restart: Whether an interrupted cycle is given up (its children stay in the history) and a new one starts.
             observer: Told what happens.
             handle_interrupts: Whether Ctrl-C ends the cycle cleanly instead of raising.
@@ -284,20 +287,31 @@ class System:
         options = {key: value for key, value in given.items() if value is not None}
         has_budget = (seconds, children, examples) != (None, None, None)
         budget = Budget(seconds if has_budget else DEFAULT_SECONDS, children, examples)
-        self._store.task(name)
-        with self._store.evolving(), InterruptHandler(is_active=handle_interrupts, observer=observer) as interrupts:
-            self._cycle(name, options, budget, restart=restart, observer=observer, interrupts=interrupts).run()
+        source = TaskSource.model_validate(dict(self._store.task(name).source))
+        with (
+            self._store.evolving(),
+            InterruptHandler(is_active=handle_interrupts, observer=observer) as interrupts,
+            self._executor(source, workers, device) as executor,
+        ):
+            workshop = Workshop(self._store, self._backbone, executor, observer, lambda: interrupts.request)
+            self._cycle(name, options, budget, workshop, restart=restart).run()
         return self.task(name)
+
+    def _executor(self, source: TaskSource, workers: int | None, device: str | None) -> ProcessExecutor:
+        """Return worker processes: one per core on a CPU, one in all on an accelerator."""
+        if workers is not None and workers < 1:
+            raise ConfigError(f"workers is {workers}; expected at least 1")
+        is_cpu = choose_device(device or "auto").type == "cpu"
+        return ProcessExecutor(self._store, source, workers or (default_workers() if is_cpu else 1))
 
     def _cycle(
         self,
         name: str,
         options: Mapping[str, Any],
         budget: Budget,
+        workshop: Workshop,
         *,
         restart: bool,
-        observer: Observer,
-        interrupts: InterruptHandler,
     ) -> Cycle:
         clock = Clock(budget.seconds)
         record = self._store.running_cycle(name)
@@ -306,13 +320,7 @@ class System:
             record = None
         config = _resumed(record, options) if record else SearchConfig(**{"seed": self.seed, **options})
         clock.earlier = record.spent_seconds if record else 0.0
-        data = self._data(name, observer)
-
-        def stop_request() -> StopRequest:
-            return interrupts.request
-
-        workshop = Workshop(self._store, self._backbone, LocalExecutor(self._store), observer, stop_request)
-        return Cycle(workshop, data, config, budget, clock, record)
+        return Cycle(workshop, self._data(name, workshop.observer), config, budget, clock, record)
 
     def predict(self, name: str, images: Sequence[inference.ImageItem], *, top: int = 5) -> list[Prediction]:
         """Classify images with a task's live path.

@@ -1,0 +1,120 @@
+"""A worker: a process that trains groups of children for the process that started it.
+
+``main`` runs in a new interpreter that inherits one end of a pipe. It ends when the other end is closed, so no worker
+outlives a process that was killed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from mu2net.data.load import load_task
+from mu2net.data.source import TaskSource
+from mu2net.errors import Mu2NetError
+from mu2net.nn.roots import backbone_from_config
+from mu2net.store.store import Store
+from mu2net.train.batches import Key
+from mu2net.train.child import ChildJob, TrainedChild
+from mu2net.train.events import Event, StopSignal
+from mu2net.train.group import TrainConfig, TrainGroup, train_group
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a worker is asked to train: a group without what the worker reads itself.
+
+    Args:
+        jobs: The children.
+        config: Their budget.
+        seed_key: Key of the group's draws.
+    """
+
+    jobs: tuple[ChildJob, ...]
+    config: TrainConfig
+    seed_key: Key
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A change of the stop signal."""
+
+    signal: StopSignal
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An error that ended an order."""
+
+    error: Exception
+
+
+class _Worker:
+    """Trains the orders that come in over a connection."""
+
+    def __init__(self, connection: Connection, directory: str, source: dict[str, Any]) -> None:
+        self._connection = connection
+        self._store = Store.open(directory)
+        self._backbone = backbone_from_config(self._store.config.backbone)
+        self._data = load_task(TaskSource.model_validate(source), Path(directory) / "cache")
+        self._signal: StopSignal = "no"
+
+    def serve(self) -> None:
+        """Train orders until the connection closes."""
+        while True:
+            message = self._connection.recv()
+            if isinstance(message, Order):
+                self._train(message)
+            elif not isinstance(message, Stop):
+                raise TypeError(f"a worker trains orders; it was sent {message!r}")
+
+    def _train(self, order: Order) -> None:
+        self._signal = "no"
+        group = TrainGroup(self._data, order.jobs, order.config, order.seed_key, self._backbone)
+        try:
+            trained = train_group(group, self._store, observer=self._tell, should_stop=self._should_stop)
+        except Mu2NetError as error:
+            self._connection.send(Failure(error))
+        else:
+            self._connection.send([pack(child) for child in trained])
+
+    def _tell(self, event: Event) -> None:
+        self._connection.send(event)
+
+    def _should_stop(self) -> StopSignal:
+        while self._connection.poll():
+            message = self._connection.recv()
+            if isinstance(message, Stop):
+                self._signal = message.signal
+        return self._signal
+
+
+def pack(child: TrainedChild) -> TrainedChild:
+    """Return a trained child whose tensors are NumPy arrays, which cross process borders as plain bytes."""
+    arrays: Any = [
+        {slot: {name: tensor.numpy() for name, tensor in tensors.items()} for slot, tensors in part.items()}
+        for part in (child.tensors, child.momentum)
+    ]
+    return TrainedChild(child.id, arrays[0], arrays[1], child.metrics)
+
+
+def main(descriptor: int) -> None:
+    """Serve the process at the other end of a pipe until it closes it.
+
+    Args:
+        descriptor: File descriptor of this end.
+    """
+    connection = Connection(descriptor)
+    try:
+        directory, source = connection.recv()
+        try:
+            worker = _Worker(connection, directory, source)
+        except Mu2NetError as error:
+            connection.send(Failure(error))
+            return
+        connection.send("ready")
+        worker.serve()
+    except (EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
+        return
