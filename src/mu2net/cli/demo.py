@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mu2net.cli.failures import EXIT_DAMAGED
+from mu2net.cli.failures import EXIT_DAMAGED, EXIT_STOPPED
 from mu2net.cli.options import JsonOption
 from mu2net.cli.output import console, duration, print_json, progress_console, say
 from mu2net.cli.session import system_class
@@ -89,15 +89,17 @@ def demo(
     with system_class().create(directory, root=ROOT, image_size=IMAGE_SIZE, seed=SEED) as system:
         (directory / MARKER).touch()
         for number, task in enumerate(TASKS, 1):
-            title = f"Task {number} of {len(TASKS)}: {task.name}, {task.what}"
-            say(progress, title, "bold")
-            _learn(system, task, progress)
+            say(progress, f"Task {number} of {len(TASKS)}: {task.name}, {task.what}", "bold")
+            is_stopped = _learn(system, task, progress)
             progress.print(leaderboard(system.tasks()))
+            if is_stopped:
+                say(progress, f"stopped by Ctrl-C; what was learned is kept in {directory}", "yellow")
+                raise typer.Exit(EXIT_STOPPED)
         with watching(progress, "verify") as view:
             found = system.verify(observer=view)
         tasks = system.tasks()
     seconds = time.monotonic() - started
-    if not keep:
+    if found.is_intact and not keep:
         shutil.rmtree(directory)
     if as_json:
         _print_facts(tasks, found, seconds)
@@ -128,14 +130,15 @@ def _clear(directory: Path) -> None:
     shutil.rmtree(directory)
 
 
-def _learn(system: System, task: DemoTask, progress: Console) -> TaskSummary:
-    """Add and evolve one task."""
+def _learn(system: System, task: DemoTask, progress: Console) -> bool:
+    """Add and evolve one task; return whether Ctrl-C was pressed."""
     with watching(progress, task.name) as view:
         system.add_task(task.name, task.source, observer=view)
     with watching(progress, task.name) as view:
-        return system.evolve(
+        system.evolve(
             task.name, agent=task.agent, seconds=task.seconds, seed=task.seed, observer=view, handle_interrupts=True
         )
+    return view.is_stop_requested
 
 
 def _print_facts(tasks: list[TaskSummary], found: Verification, seconds: float) -> None:
