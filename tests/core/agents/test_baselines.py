@@ -71,6 +71,13 @@ def test_a_run_starts_from_the_root_with_the_defaults_and_no_mutation(run, build
         assert plan.slot.name not in ("head", *ADAPTERS) or plan.action == "fresh"
 
 
+@pytest.mark.parametrize("name", ["finetune", "linear", "freeze:2", "adapters:64"])
+def test_a_run_writes_down_what_it_trains(run, vit, name):
+    (proposal,) = run(name, vit)
+    expected = {f"{'add' if slot.kind == 'adapter' else 'clone'}:{slot.name}" for slot in proposal.trainable[:-1]}
+    assert {mutation.name for mutation in proposal.mutations} == expected
+
+
 def test_the_chain_with_adapters_in_all_blocks(run, vit):
     (proposal,) = run("adapters:16", vit, num_layers=3)
     assert [plan.slot for plan in proposal.slots] == list(vit.slots(3, {0, 1, 2}))
