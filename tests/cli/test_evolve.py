@@ -22,6 +22,7 @@ NOTHING = {
     "examples_per_validation": None,
     "precision": None,
     "device": None,
+    "workers": None,
     "threads": None,
     "restart": False,
     "handle_interrupts": True,
@@ -43,7 +44,7 @@ def test_everything_that_is_said_is_passed_on(run, fake):
         *("evolve", "pets", "--agent", "freeze:3", "--time", "1h30m", "--children", 8, "--examples", 5000),
         *("--s-size", 0.95, "--s-compute", 0.9, "--seed", 4, "--set", "opt_lr=0.02", "--set", "ds_crop=false"),
         *("--generation-size", 2, "--batch-size", 16, "--num-validations", 3, "--examples-per-validation", 100),
-        *("--precision", "bfloat16", "--device", "cpu", "--threads", 2, "--restart"),
+        *("--precision", "bfloat16", "--device", "cpu", "--workers", 3, "--threads", 2, "--restart"),
     )
     assert result.exit_code == 0, result.output
     assert evolved(fake) == [
@@ -63,6 +64,7 @@ def test_everything_that_is_said_is_passed_on(run, fake):
             "examples_per_validation": 100,
             "precision": "bfloat16",
             "device": "cpu",
+            "workers": 3,
             "threads": 2,
             "restart": True,
             "handle_interrupts": True,

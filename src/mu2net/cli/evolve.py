@@ -38,6 +38,7 @@ def evolve(
     examples_per_validation: given.ExamplesPerValidation = None,
     precision: given.Precision = None,
     device: given.Device = None,
+    workers: given.Workers = None,
     threads: given.Threads = None,
     system: SystemOption = None,
     as_json: JsonOption = False,
@@ -51,7 +52,7 @@ def evolve(
     search = {"agent": agent, "s_size": s_size, "s_compute": s_compute, "seed": seed, "restart": restart}
     hparams = {"hparams": parse_settings(settings) if settings else None, "generation_size": generation_size}
     child = {"batch_size": batch_size, "num_validations": num_validations, "precision": precision, "device": device}
-    rest = {"examples_per_validation": examples_per_validation, "threads": threads}
+    rest = {"examples_per_validation": examples_per_validation, "workers": workers, "threads": threads}
     with open_system(context, system) as opened:
         summaries = _evolve_all(opened, names or [], budget | search | hparams | child | rest, as_json=as_json)
     if as_json:

@@ -89,4 +89,15 @@ Device = Annotated[
     Literal["auto", "cpu", "cuda", "mps"] | None,
     typer.Option(rich_help_panel=MACHINE, help="Where to compute; else auto."),
 ]
-Threads = Annotated[int | None, typer.Option(metavar="N", min=1, rich_help_panel=MACHINE, help="Threads of the CPU.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        rich_help_panel=MACHINE,
+        help="Worker processes; else one per core. Results do not depend on their number.",
+    ),
+]
+Threads = Annotated[
+    int | None, typer.Option(metavar="N", min=1, rich_help_panel=MACHINE, help="Threads per worker; else 1.")
+]
