@@ -22,7 +22,7 @@ SystemOption = Annotated[
     typer.Option(
         "--system",
         metavar="DIR",
-        help="Folder of the system; else MU2NET_SYSTEM, else ./mu2net-system.",
+        help="Folder of the system; else MU2NET_SYSTEM, else ./mu2net-system, else the only system here.",
         show_default=False,
     ),
 ]
