@@ -129,11 +129,21 @@ def vit() -> Vit:
     return Vit(dim=16, depth=3, heads=2, patch_size=4, image_size=8, mlp_dim=32, normalisation=normalisation)
 
 
+def random_root(vit: Vit, source: MemorySource) -> dict[str, Digest]:
+    """Add a random root whose class token sees the image: weights much larger than at the start of pretraining."""
+    slots = vit.anatomy.slots(vit.depth)[:-1]
+    digests = {}
+    for seed, slot in enumerate(slots):
+        tensors = vit.random(slot, seed)
+        scaled = {name: value * 15 if value.ndim == 2 else value for name, value in tensors.items()}
+        digests[slot.name] = source.add(scaled)
+    return digests
+
+
 @pytest.fixture
 def root(vit: Vit, source: MemorySource) -> dict[str, Digest]:
-    """The digests of a random root's components, by slot name."""
-    slots = vit.anatomy.slots(vit.depth)[:-1]
-    return {slot.name: source.add(vit.random(slot, seed)) for seed, slot in enumerate(slots)}
+    """The digests of the root's components, by slot name."""
+    return random_root(vit, source)
 
 
 HPARAMS: dict[str, Value] = {

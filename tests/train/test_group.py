@@ -65,12 +65,12 @@ def test_components_are_never_edited_in_place(group, job, source):
     assert sum(changed) > len(changed) / 2
 
 
-def test_a_task_is_learned(group, job, source):
-    config = TrainConfig(24, 45, batch_size=8)
-    (child,) = train_group(group(job("a", "block_02", "norm", ds_crop=False, opt_lr=0.5), config=config), source)
-    assert child.metrics.quality > 0.75
+def test_a_task_is_learned(group, job, source, root):
+    config = TrainConfig(8, 45, batch_size=8)
+    (child,) = train_group(group(job("a", *root, ds_crop=False, opt_lr=0.1), config=config), source)
+    assert child.metrics.quality > 0.85
     losses = child.metrics.extra["train_loss"]
-    assert losses[-1] < 0.5 < losses[0]
+    assert losses[-1] < 0.4 < losses[0]
 
 
 def test_metrics_say_what_happened(group, job, source):
@@ -98,9 +98,10 @@ def test_metrics_say_what_happened(group, job, source):
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_quality_is_that_of_the_state_that_comes_back(group, job, source, task, vit, precision):
-    one = job("a", "block_01", "norm", opt_lr=0.5, opt_lr_schedule="constant")
+    one = job("a", "block_01", "norm", opt_lr=0.05, ds_area_range_min=0.01, ds_flip_left_right=True)
     config = TrainConfig(5, 16, batch_size=8, evaluation_batch_size=8, precision=precision)
     (child,) = train_group(group(one, config=config), source)
+    assert len(set(child.metrics.validations)) > 2
     assert accuracy_of(child, one, source, task, vit, precision) == child.metrics.quality
     assert child.metrics.extra["precision"] == precision
 

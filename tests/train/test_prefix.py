@@ -8,9 +8,9 @@ from mu2net.train.compute import Compute
 from mu2net.train.prefix import ComputedPrefixes, make_prefix
 
 
-@pytest.fixture
-def reader(vit, split):
-    return SplitReader("train", split(10, 0), Pipeline(8), Compute.of(vit, torch.device("cpu"), "float32"))
+@pytest.fixture(params=["float32", "bfloat16"])
+def reader(vit, split, request):
+    return SplitReader("train", split(10, 0), Pipeline(8), Compute.of(vit, torch.device("cpu"), request.param))
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def batch(reader):
     return TrainBatches(reader, 4, 10, (0,)).batch(0)
 
 
-def count_runs(chain, monkeypatch):
+def count_runs(chain):
     """Record which slots of a chain compute."""
     ran = []
     for slot in chain.slots:
@@ -53,17 +53,17 @@ def test_keys_are_equal_as_far_as_components_are(prefix_of, job):
     assert len(deep.keys["train"]) == deep.depth + 1
 
 
-def test_the_activation_is_that_of_the_frozen_slots_without_a_graph(prefix_of, job, batch):
+def test_the_activation_is_that_of_the_frozen_slots_without_a_graph(prefix_of, job, batch, reader):
     prefix = prefix_of(job("a", "norm"))
     found = ComputedPrefixes().activation(prefix, batch)
     assert not found.requires_grad
-    with torch.no_grad():
+    with torch.no_grad(), reader.compute.arithmetic():
         assert torch.equal(found, prefix.chain.forward_range(batch.inputs, 0, 5))
 
 
-def test_shared_slots_compute_once_per_batch(prefix_of, job, batch, monkeypatch):
+def test_shared_slots_compute_once_per_batch(prefix_of, job, batch):
     shallow, deep = prefix_of(job("a", "block_01")), prefix_of(job("b", "norm"))
-    ran = count_runs(deep.chain, monkeypatch)  # frozen modules are the same objects in both chains
+    ran = count_runs(deep.chain)  # frozen modules are the same objects in both chains
     prefixes = ComputedPrefixes()
     prefixes.activation(shallow, batch)
     assert ran == ["patch_embed", "tokens", "block_00"]
