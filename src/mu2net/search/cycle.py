@@ -15,6 +15,7 @@ from mu2net.core.population import Population
 from mu2net.core.proposal import Proposal
 from mu2net.core.rng import generator
 from mu2net.core.score import Scoring
+from mu2net.core.selection import count_picks
 from mu2net.data.task import TaskData
 from mu2net.errors import BudgetError
 from mu2net.nn.backbone import Backbone
@@ -162,7 +163,11 @@ class Cycle:
         store, record = self._workshop.store, self._record
         lineage = store.ancestors()
         live = [lineage[live_id] for live_id in record.config["live"]]
-        population = Population.start(record.task, store.root(), live, lineage)
+        earlier = (
+            path for path in lineage.values() if path.task == record.task and not path.id.startswith(self._prefix())
+        )
+        picks = count_picks(earlier, record.task, record.agent)
+        population = Population.start(record.task, store.root(), live, lineage, picks)
         return self._agent.begin(population, generator(record.seed, record.task, record.number, "begin"))
 
     def _recorded(self) -> dict[str, Trained]:

@@ -18,6 +18,7 @@ from mu2net.data.source import TaskSource
 from mu2net.errors import Mu2NetError
 from mu2net.search.worker import Failure, Order, Stop
 from mu2net.store.store import Store
+from mu2net.train.augment import train_side
 from mu2net.train.child import ChildJob, ComponentSource, TrainedChild
 from mu2net.train.events import BatchDone, IntervalDone, Observer, StopCheck, StopSignal, TrainingStopped
 from mu2net.train.group import TrainGroup, train_group
@@ -126,6 +127,8 @@ class ProcessExecutor:
             TrainingStopped: ``should_stop`` said ``now``.
             WorkerError: A worker was killed, for instance because memory ran out.
         """
+        for group in groups:
+            _decode_once(group)
         if not self._workers:
             self._start(observer)
         orders = deque(
@@ -201,6 +204,12 @@ class ProcessExecutor:
                     self.close()
                     raise answer.error
                 del waiting[connection]
+
+
+def _decode_once(group: TrainGroup) -> None:
+    """Fill the pixel caches that a group reads, so that its workers map one file instead of all decoding."""
+    group.task.train.pixels(train_side(group.pipeline, group.task.train))
+    group.task.validation.pixels(group.pipeline.image_size)
 
 
 def split_jobs(jobs: Sequence[ChildJob], parts: int) -> list[tuple[ChildJob, ...]]:
