@@ -158,7 +158,7 @@ def apply_pipeline(
 def _jitter(pipeline: Pipeline, images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     """Change brightness, contrast, saturation and hue of uint8 images, in this order."""
     draws = torch.from_numpy(rng.uniform(-1.0, 1.0, (4, len(images))).astype(np.float32))
-    levels = images.to(torch.float32)
+    levels = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
     if pipeline.brightness:
         levels = shift_brightness(levels, pipeline.brightness * draws[0])
     if pipeline.contrast:
@@ -167,7 +167,7 @@ def _jitter(pipeline: Pipeline, images: torch.Tensor, rng: np.random.Generator) 
         levels = scale_saturation(levels, 1.0 + pipeline.saturation * draws[2])
     if pipeline.hue:
         levels = rotate_hue(levels, pipeline.hue * draws[3])
-    return levels.to(torch.uint8)
+    return levels.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
 def normalise(images: torch.Tensor, normalisation: Normalisation, *, is_channels_last: bool = False) -> torch.Tensor:

@@ -73,13 +73,14 @@ def resize_weights(start: Float64Array, stop: Float64Array, source: int, target:
     Returns:
         Float32 weights of shape ``[B, target, source]``; every row sums to 1.
     """
-    step = (stop - start)[:, None, None] * source / target
-    centres = start[:, None, None] * source + (np.arange(target)[None, :, None] + 0.5) * step
+    step = (stop - start)[:, None] * source / target
+    centres = start[:, None] * source + (np.arange(target) + 0.5) * step
     reach = np.maximum(np.abs(step), 1.0)
-    pixels = np.arange(source)[None, None, :] + 0.5
-    weights = np.maximum(1.0 - np.abs(pixels - centres) / reach, 0.0)
-    weights /= weights.sum(axis=2, keepdims=True)
-    return torch.from_numpy(weights.astype(np.float32))
+    pixels = torch.arange(source, dtype=torch.float32) + 0.5
+    scaled_BT1 = torch.from_numpy((centres / reach).astype(np.float32)).unsqueeze(2)
+    shrink_B11 = torch.from_numpy((1.0 / reach).astype(np.float32)).unsqueeze(2)
+    weights = (pixels * shrink_B11).sub(scaled_BT1).abs_().neg_().add_(1.0).clamp_(min=0.0)
+    return weights / weights.sum(dim=2, keepdim=True)
 
 
 def crop_and_resize(images: UInt8Array, boxes: Float64Array, mirrored: NDArray[np.bool_], side: int) -> torch.Tensor:
