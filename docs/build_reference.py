@@ -19,8 +19,8 @@ INTRODUCTION = """\
 <!-- Written by docs/build_reference.py; change the commands, then run `make docs`. -->
 
 Every command that works on a system finds it by its own `--system DIR`, else by `mu2net --system DIR`, else by the
-environment variable `MU2NET_SYSTEM`, else in `./mu2net-system`. With `--json`, standard output holds JSON and nothing
-else; progress and messages go to standard error.
+environment variable `MU2NET_SYSTEM`, else in `./mu2net-system`, else in the only folder here that holds one, which it
+then names. With `--json`, standard output holds JSON and nothing else; progress and messages go to standard error.
 
 | exit code | meaning |
 |---|---|

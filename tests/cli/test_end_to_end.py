@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -153,8 +156,6 @@ def test_bad_folders(place, tmp_path):
 
 
 def test_damage_is_found(place, tmp_path):
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(place / "s", copy)
     victim = max(copy.glob("components/**/*.safetensors"), key=lambda file: file.stat().st_size)
@@ -175,3 +176,36 @@ def test_the_installed_command_ends_with_the_same_codes(place):
     assert wrong.returncode == 2
     assert wrong.stdout == ""
     assert wrong.stderr.startswith("error: unknown task 'color'")
+
+
+def interrupted(system, presses):
+    """Evolve in another process, press Ctrl-C as soon as the first generation trains; return what was printed."""
+    script = [sys.executable, "-c", "from mu2net.cli import main; main()"]
+    search = ["evolve", "colors", "--time", "100s", "--workers", "1", "--batch-size", "1"]
+    environment = {**os.environ, "MU2NET_SYSTEM": str(system), "OMP_NUM_THREADS": "1"}
+    pipe = subprocess.PIPE
+    with subprocess.Popen([*script, *search], env=environment, stdout=pipe, stderr=pipe, text=True) as process:
+        printed = []
+        while ": generation " not in "".join(printed[-1:]):
+            printed.append(process.stdout.readline())
+            assert printed[-1], process.stderr.read()
+        for _ in range(presses):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.05)
+        rest, errors = process.communicate(timeout=60)
+    return process.returncode, "".join(printed) + rest, errors
+
+
+def test_ctrl_c_twice_stops_at_once_and_once_publishes(place, tmp_path):
+    shutil.copytree(place / "s", tmp_path / "s")
+    before = answer(place, "history", "colors", "--system", tmp_path / "s")
+    code, _, errors = interrupted(tmp_path / "s", presses=2)
+    assert code == 130, errors
+    assert errors.startswith("stopped: ")
+    live = [child["is_live"] for child in answer(place, "history", "colors", "--system", tmp_path / "s")]
+    assert live[: len(before)] == [child["is_live"] for child in before]
+    code, output, errors = interrupted(tmp_path / "s", presses=1)
+    assert code == 0, errors
+    assert ": cycle 1 with agent mu2net" in output, "the interrupted one"
+    assert "finishing this interval, then publishing; press again to stop at once" in output
+    assert ": published colors/1/" in output or "stays" in output

@@ -90,6 +90,26 @@ def test_time_moves_the_bar_without_any_event(clock):
     assert (progress.fraction(), progress.left()) == (1.0, "0.0 s left")
 
 
+def test_the_time_of_the_preparation_counts(clock):
+    progress = Progress("pets", clock)
+    progress.update(Preparing("measuring the speed", 0, 1))
+    clock.seconds += 20
+    progress.update(CycleStarted("pets", 0, "mu2net", Budget(seconds=40), 0, 0.0))
+    assert (progress.fraction(), progress.left()) == (0.5, "20.0 s left")
+
+
+def test_the_estimate_counts_this_run_alone(clock):
+    progress = Progress("pets", clock)
+    clock.seconds += 50
+    progress.update(CycleStarted("pets", 0, "mu2net", Budget(children=8), 4, 1000.0))
+    progress.update(ChildPlanned(ChildBudget(1, 10)))
+    clock.seconds += 30
+    progress.update(GenerationStarted(1, ("a", "b", "c", "d")))
+    progress.update(BatchDone("validate", 0, 0, 4))
+    assert progress.fraction() == pytest.approx(0.95)
+    assert progress.left() == "about 3.0 s left"
+
+
 def test_a_resumed_cycle_counts_what_earlier_runs_did(clock):
     progress = Progress("pets", clock)
     lines = progress.update(CycleStarted("pets", 1, "munet", Budget(seconds=600, children=8), 4, 120.0))

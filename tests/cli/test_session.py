@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 WITH_SYSTEM = [
@@ -46,3 +48,26 @@ def test_the_system_is_closed_after_an_error(run, fake, arguments):
     )
     run(*arguments)
     assert fake.calls[-1] == ("close", {})
+
+
+def test_the_only_system_of_the_folder_is_used_and_named(run, fake, tmp_path):
+    (tmp_path / "mu2net-system").rename(tmp_path / "mine")
+    (tmp_path / "photos").mkdir()
+    result = run("tasks", "--json")
+    assert result.exit_code == 0
+    assert fake.calls[0] == ("open", {"directory": Path("mine")})
+    assert result.stderr == "using the system in 'mine', the only one here\n"
+    assert run("tasks", env={"MU2NET_SYSTEM": "mu2net-system"}).exit_code == 2, "a named system is never replaced"
+    assert run("tasks", "--system", "mu2net-system").exit_code == 2
+
+
+def test_several_systems_are_listed_and_none_is_chosen(run, fake, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mu2net.toml").touch()
+    assert run("tasks").exit_code == 0, "the default is there"
+    (tmp_path / "mu2net-system" / "mu2net.toml").unlink()
+    (tmp_path / "mu2net-system").rmdir()
+    result = run("tasks")
+    assert result.exit_code == 2
+    assert "there are several systems here: 'a', 'b'. Say which one with --system DIR" in result.stderr

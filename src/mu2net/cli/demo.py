@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -37,6 +38,7 @@ class DemoTask:
         seconds: Its time budget, in seconds.
         agent: The agent that evolves it.
         seed: Seed of its search.
+        search: Other options of ``System.evolve``.
     """
 
     name: str
@@ -45,6 +47,7 @@ class DemoTask:
     seconds: float
     agent: str = "mu2net"
     seed: int = 0
+    search: Mapping[str, Any] = field(default_factory=dict)
 
 
 ROOT = "efficientnet-lite0"
@@ -136,7 +139,13 @@ def _learn(system: System, task: DemoTask, progress: Console) -> bool:
         system.add_task(task.name, task.source, observer=view)
     with watching(progress, task.name) as view:
         system.evolve(
-            task.name, agent=task.agent, seconds=task.seconds, seed=task.seed, observer=view, handle_interrupts=True
+            task.name,
+            agent=task.agent,
+            seconds=task.seconds,
+            seed=task.seed,
+            observer=view,
+            handle_interrupts=True,
+            **task.search,
         )
     return view.is_stop_requested
 

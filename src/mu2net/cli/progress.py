@@ -42,7 +42,7 @@ class Line:
 
 @dataclass
 class Progress:
-    """The state of a task's cycle, or of any other long work.
+    """The state of a task's cycle, or of any other long work; it begins when this is made.
 
     Args:
         task: What is worked on.
@@ -64,8 +64,13 @@ class Progress:
     is_publishing: bool = False
     _announced: set[str] = field(default_factory=set)
     _best_score: float = float("-inf")
-    _since: float = 0.0
+    _began: float = field(init=False)
+    _search_began: float = 0.0
+    _at_start: float = 0.0
     _highest: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._began = self.clock()
 
     def update(self, event: object) -> list[Line]:
         """Move the state on.
@@ -106,7 +111,9 @@ class Progress:
 
     def _start(self, event: CycleStarted) -> list[Line]:
         self.cycle, self.preparing = event, None
-        self.children_done, self._since = event.children_done, self.clock()
+        self.children_done, self._search_began = event.children_done, self.clock()
+        self._highest = 0.0
+        self._at_start = self.fraction() or 0.0
         text = f"cycle {event.number} with agent {event.agent}, until {_bounds(event.budget)}"
         if event.children_done or event.seconds_done:
             earlier = f"{plural(event.children_done, 'child')} in {duration(event.seconds_done)}"
@@ -143,8 +150,8 @@ class Progress:
 
     @property
     def elapsed(self) -> float:
-        """Seconds that the cycle has taken, over all of its runs."""
-        return self.clock() - self._since + self.cycle.seconds_done if self.cycle else 0.0
+        """Seconds that the work has taken; those of a cycle over all of its runs, preparation included."""
+        return self.clock() - self._began + (self.cycle.seconds_done if self.cycle else 0.0)
 
     def doing(self) -> str:
         """Return what is being done at this moment."""
@@ -210,10 +217,10 @@ class Progress:
         seconds = self.cycle.budget.seconds
         if seconds is not None and fraction <= self.elapsed / seconds:
             return f"{duration(max(0, round(seconds - self.elapsed)))} left"
-        run = self.elapsed - self.cycle.seconds_done
-        if run < 2 or fraction < 0.02:
+        searched, progressed = self.clock() - self._search_began, fraction - self._at_start
+        if searched < 2 or progressed < 0.02:
             return ""
-        return f"about {duration(round(self.elapsed * (1 - fraction) / fraction))} left"
+        return f"about {duration(round(searched * (1 - fraction) / progressed))} left"
 
 
 def _bounds(budget: Budget) -> str:
