@@ -60,6 +60,19 @@ class ChildBudget:
 
 
 @dataclass(frozen=True)
+class Plan:
+    """What the children of a cycle are planned to spend.
+
+    Args:
+        child: The budget of every child.
+        seconds: Seconds that a worker is expected to take for one child; ``None`` where speed was not measured.
+    """
+
+    child: ChildBudget
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
 class Cost:
     """What training and evaluation cost, in seconds or in another unit.
 
@@ -159,16 +172,18 @@ def _plans(num_validations: int, children: int) -> list[tuple[int, int]]:
     return plans + [(count, 1) for count in range(num_validations - 1, 0, -1)]
 
 
-def too_small(budget: Budget, cost: Cost, work: Workload) -> BudgetError:
+def too_small(budget: Budget, cost: Cost, work: Workload, spent: float = 0.0, rounds: int = 1) -> BudgetError:
     """Return the error for a budget that does not hold one interval; it says how much is needed.
 
     Args:
         budget: The cycle's budget.
         cost: What training and evaluation cost, in seconds where the time is too short, else in examples.
         work: The sizes of the task.
+        spent: Seconds that were spent on preparation, and will be again.
+        rounds: Children that one worker must train at least, one after the other.
     """
     smallest = work.smallest_interval
-    needed = math.ceil(1.5 * cost.of(ChildBudget(1, smallest), work.num_validated))
+    needed = math.ceil(1.5 * (spent + rounds * cost.of(ChildBudget(1, smallest), work.num_validated)))
     if budget.seconds is not None:
         what, give = f"time budget of {budget.seconds:g} s", f"--time {needed}s"
     else:

@@ -30,7 +30,7 @@ class SearchConfig:
         hparams: Starting values of hyperparameters that differ from the agent's.
 
     Raises:
-        ConfigError: A number is not positive.
+        ConfigError: A number is not positive, or the seed is not from 0 to 2**63 - 1.
     """
 
     agent: str = "mu2net"
@@ -47,6 +47,7 @@ class SearchConfig:
     hparams: Mapping[str, Value] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         for name in ("generation_size", "batch_size", "num_validations", "examples_per_validation", "threads"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -65,3 +66,13 @@ class SearchConfig:
         """Return the names of the fields in which two configurations differ."""
         mine, theirs = self.to_json(), other.to_json()
         return [name for name in mine if mine[name] != theirs[name]]
+
+
+def check_seed(seed: int) -> None:
+    """Check that a seed can be stored.
+
+    Raises:
+        ConfigError: It is not from 0 to 2**63 - 1.
+    """
+    if not 0 <= seed < 2**63:
+        raise ConfigError(f"seed is {seed}; expected 0 to 2**63 - 1")

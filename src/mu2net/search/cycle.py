@@ -6,8 +6,9 @@ recorded child, and trains only those that are missing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from mu2net.core.agents import Agent, Trained, make_agent
 from mu2net.core.path import Path
@@ -17,10 +18,10 @@ from mu2net.core.rng import generator
 from mu2net.core.score import Scoring
 from mu2net.core.selection import count_picks
 from mu2net.data.task import TaskData
-from mu2net.errors import BudgetError
+from mu2net.errors import BudgetError, Mu2NetError
 from mu2net.nn.backbone import Backbone
 from mu2net.nn.precision import choose_device, choose_precision
-from mu2net.search.budget import Budget, ChildBudget
+from mu2net.search.budget import Budget, ChildBudget, Plan
 from mu2net.search.clock import Clock
 from mu2net.search.config import SearchConfig
 from mu2net.search.events import (
@@ -41,7 +42,7 @@ from mu2net.store.records import CycleRecord, TrainedRecord, path_id
 from mu2net.store.store import Store
 from mu2net.train.batches import Key
 from mu2net.train.child import ChildJob, TrainedChild
-from mu2net.train.events import Event, IntervalDone, StopSignal
+from mu2net.train.events import Event, IntervalDone, StopSignal, TrainingStopped
 from mu2net.train.group import TrainConfig, TrainGroup
 
 _WORTHWHILE = 0.3
@@ -77,6 +78,7 @@ class Cycle:
         budget: When it ends.
         clock: Counts its time.
         record: The interrupted cycle to go on with; ``None`` to start a new one.
+        replaces: The interrupted cycle that is given up once the new one can start.
 
     Raises:
         BudgetError: The budget is too small for one interval.
@@ -90,6 +92,8 @@ class Cycle:
         budget: Budget,
         clock: Clock,
         record: CycleRecord | None = None,
+        *,
+        replaces: CycleRecord | None = None,
     ) -> None:
         self._workshop, self._data, self._config = workshop, data, config
         self._budget, self._clock = budget, clock
@@ -107,8 +111,8 @@ class Cycle:
         )
         self._group_seconds: dict[int, float] = {}
         self._seconds_per_child = 0.0
-        self._child = ChildBudget(**record.config["child"]) if record else self._plan()
-        self._record = record or self._start()
+        self._plan = _recorded_plan(record.config) if record else self._make_plan()
+        self._record = record or self._start(replaces)
 
     def run(self) -> Path:
         """Run the cycle to its end and return the task's live path.
@@ -129,7 +133,7 @@ class Cycle:
             population = self._agent.observe(population, trained)
             history += trained
 
-    def _plan(self) -> ChildBudget:
+    def _make_plan(self) -> Plan:
         planner = ChildPlanner(
             self._workshop.store,
             self._workshop.executor,
@@ -139,24 +143,28 @@ class Cycle:
             self._config,
             self._train_config,
             self._workshop.observer,
-            self._stop_signal,
+            self._workshop.stop_request,
         )
-        return planner.plan(self._budget, self._clock.remaining())
+        return planner.plan(self._budget, self._clock)
 
-    def _start(self) -> CycleRecord:
+    def _start(self, replaces: CycleRecord | None) -> CycleRecord:
         """Record the cycle with everything that a resumed one must repeat."""
         store, config = self._workshop.store, self._config
         stored = {
             "search": config.to_json(),
-            "child": asdict(self._child),
+            "child": asdict(self._plan.child),
+            "seconds_per_child": self._plan.seconds,
+            "budget": asdict(self._budget),
             "live": [path.id for path in store.live_paths()],
         }
+        if replaces is not None:
+            store.abandon_cycle(replaces, "a new cycle was asked for")
         return store.start_cycle(self._data.name, config.agent, config.seed, stored)
 
     def _tell_start(self, children_done: int) -> None:
         record, tell = self._record, self._workshop.observer
         tell(CycleStarted(record.task, record.number, record.agent, self._budget, children_done, self._clock.earlier))
-        tell(ChildPlanned(self._child))
+        tell(ChildPlanned(self._plan.child))
 
     def _start_population(self) -> Population:
         """Return the population as it was when the cycle started, whatever was published since."""
@@ -179,11 +187,11 @@ class Cycle:
     ) -> list[Proposal]:
         """Return the next generation; none where the cycle is over.
 
-        A generation that is partly recorded has at least the recorded children.
+        A generation that is partly recorded reaches at least to its last recorded child.
         """
         generation = f"{self._prefix()}{population.generation}/"
-        done = sum(identity.startswith(generation) for identity in recorded)
-        size = max(self._size(history), done)
+        done = [int(identity.removeprefix(generation)) for identity in recorded if identity.startswith(generation)]
+        size = max(self._size(history), max(done, default=-1) + 1)
         if not size:
             return []
         key = (self._record.seed, self._record.task, self._record.number, population.generation)
@@ -191,7 +199,7 @@ class Cycle:
 
     def _size(self, history: Sequence[Trained]) -> int:
         """Return how many children the budget allows for the next generation."""
-        if self._workshop.stop_request() != "no" or self._clock.remaining() <= 0:
+        if self._is_over():
             return 0
         budget, size = self._budget, self._config.generation_size
         if self._agent.is_baseline:
@@ -201,10 +209,14 @@ class Cycle:
             bounds.append(budget.children - len(history))
         if budget.examples is not None:
             left = budget.examples - sum(self._examples(child) for child in history)
-            bounds.append(left // self._child.examples)
-        if budget.seconds is not None and history:
+            bounds.append(left // self._plan.child.examples)
+        if budget.seconds is not None:
             bounds.append(self._fitting([child.path for child in history]))
         return max(0, min(bounds))
+
+    def _is_over(self) -> bool:
+        """Return whether the user asked to stop, or the time is over."""
+        return self._workshop.stop_request() != "no" or self._clock.remaining() <= 0
 
     @staticmethod
     def _examples(child: Trained) -> int:
@@ -212,13 +224,18 @@ class Cycle:
 
     def _fitting(self, history: Sequence[Path]) -> int:
         """Return how many children fit the time that is left; one that fits only in part counts as one."""
-        share = self._clock.remaining() / self._expected_seconds(history)
+        expected = self._expected_seconds(history)
+        if expected is None:
+            return self._config.generation_size
+        share = self._clock.remaining() / expected
         fitting = int(share) * self._workshop.executor.parallelism
         return fitting or int(share >= _WORTHWHILE) * self._workshop.executor.parallelism
 
-    @staticmethod
-    def _expected_seconds(history: Sequence[Path]) -> float:
+    def _expected_seconds(self, history: Sequence[Path]) -> float | None:
+        """Return what a child takes: the mean so far, before that as planned; ``None`` where nothing is known."""
         seconds = [path.metrics.seconds for path in history if path.metrics]
+        if not seconds:
+            return self._plan.seconds
         return max(sum(seconds) / len(seconds), 1e-6)
 
     def _id(self, population: Population, child: int) -> str:
@@ -231,16 +248,21 @@ class Cycle:
     def _train(
         self, population: Population, proposals: Sequence[Proposal], recorded: dict[str, Trained]
     ) -> list[Trained]:
-        """Train the children of a generation that are not recorded yet; return all of them in order."""
+        """Train the children of a generation that are not recorded yet; return all of them in order.
+
+        Where the time is over or the user asked to stop, only those that are recorded count.
+        """
         ids = [self._id(population, child) for child in range(len(proposals))]
         missing = {identity: child for child, identity in enumerate(ids) if identity not in recorded}
+        if self._is_over():
+            missing = {}
         trained = {identity: recorded[identity] for identity in ids if identity in recorded}
         if missing:
             self._workshop.observer(GenerationStarted(population.generation, tuple(missing)))
             for result in self._results(population, proposals, missing):
                 child = missing[result.id]
                 trained[result.id] = self._record_child(population, child, proposals[child], result)
-        return [trained[identity] for identity in ids]
+        return [trained[identity] for identity in ids if identity in trained]
 
     def _results(
         self, population: Population, proposals: Sequence[Proposal], missing: dict[str, int]
@@ -260,10 +282,11 @@ class Cycle:
 
     def _group_config(self, population: Population) -> TrainConfig:
         """Return the children's budget; the last one of a time budget may be smaller."""
-        child = self._child
+        child = self._plan.child
         earlier = [path for path in population.lineage.values() if path.id.startswith(self._prefix())]
-        if self._budget.seconds is not None and earlier:
-            share = self._clock.remaining() / self._expected_seconds(earlier)
+        expected = self._expected_seconds(earlier)
+        if self._budget.seconds is not None and expected is not None:
+            share = self._clock.remaining() / expected
             if share < 1:
                 examples = max(int(child.examples_per_validation * share), self._config.batch_size)
                 child = replace(child, examples_per_validation=min(examples, child.examples_per_validation))
@@ -309,10 +332,7 @@ class Cycle:
         """Publish the best path; the one that was live stays where nothing beat it."""
         best = self._agent.best(population)
         if best is None:
-            raise BudgetError(
-                f"the budget of task {self._record.task!r} ended before a child was trained; nothing was published. "
-                "Give more time, children or examples"
-            )
+            raise self._nothing_found()
         workshop = self._workshop
         workshop.observer(Publishing(best))
         path = publish_path(
@@ -321,3 +341,19 @@ class Cycle:
         is_new = path.id.startswith(self._prefix())
         workshop.observer(Published(path, self._agent.score(population, path), is_new))
         return path
+
+    def _nothing_found(self) -> Mu2NetError:
+        """Return why there is nothing to publish; a cycle that the user stopped waits to go on, others are given up."""
+        task = self._record.task
+        if self._workshop.stop_request() != "no":
+            return TrainingStopped(f"task {task!r} was stopped before a child was trained; nothing was published")
+        self._workshop.store.abandon_cycle(self._record, "the budget ended before a child was trained")
+        return BudgetError(
+            f"the budget of task {task!r} ended before a child was trained; nothing was published. "
+            "Give more time, children or examples"
+        )
+
+
+def _recorded_plan(config: Mapping[str, Any]) -> Plan:
+    """Return the plan that a cycle was started with."""
+    return Plan(ChildBudget(**config["child"]), config["seconds_per_child"])

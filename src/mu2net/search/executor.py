@@ -14,7 +14,6 @@ from typing import Any, Protocol, Self
 
 import torch
 
-from mu2net.data.source import TaskSource
 from mu2net.errors import Mu2NetError
 from mu2net.search.worker import Failure, Order, Stop
 from mu2net.store.store import Store
@@ -89,12 +88,12 @@ class ProcessExecutor:
 
     Args:
         store: The system.
-        source: The task's images, which every worker maps into its memory.
+        task: Name of the task, whose images every worker maps into its memory.
         workers: Number of processes.
     """
 
-    def __init__(self, store: Store, source: TaskSource, workers: int) -> None:
-        self._greeting = (str(store.directory), source.model_dump(mode="json"))
+    def __init__(self, store: Store, task: str, workers: int) -> None:
+        self._greeting = (str(store.directory), task)
         self._size = workers
         self._workers: list[tuple[subprocess.Popen[bytes], Connection]] = []
 
@@ -151,12 +150,12 @@ class ProcessExecutor:
             while orders and idle:
                 connection, number = idle.popitem()
                 busy[connection] = number
-                connection.send(orders.popleft())
+                self._send(connection, busy, orders.popleft())
                 told = "no"
             if signal != told:
                 told = signal
                 for connection in busy:
-                    connection.send(Stop(signal))
+                    self._send(connection, busy, Stop(signal))
             for connection in wait(list(busy), timeout=_POLL_SECONDS):
                 message = self._receive(connection, busy)
                 if isinstance(message, BatchDone | IntervalDone):
@@ -172,17 +171,27 @@ class ProcessExecutor:
         if signal == "now":
             raise TrainingStopped("training was stopped at once; what was recorded before is safe")
 
-    def _receive(self, connection: Any, busy: dict[Connection, int]) -> Any:
+    def _send(self, connection: Any, busy: dict[Any, int], message: Order | Stop) -> None:
+        try:
+            connection.send(message)
+        except (BrokenPipeError, ConnectionResetError):
+            raise self._lost(busy[connection]) from None
+
+    def _receive(self, connection: Any, busy: dict[Any, int]) -> Any:
         try:
             return connection.recv()
         except (EOFError, ConnectionResetError):
-            process = self._workers[busy[connection]][0]
-            code = process.wait()
-            self.close()
-            raise WorkerError(
-                f"worker process {process.pid} ended with exit code {code} before it answered; "
-                "what was recorded before is safe. If memory ran out, use fewer workers or a smaller batch size"
-            ) from None
+            raise self._lost(busy[connection]) from None
+
+    def _lost(self, number: int) -> WorkerError:
+        """End all workers, and return the error for one that ended by itself."""
+        process = self._workers[number][0]
+        code = process.wait()
+        self.close()
+        return WorkerError(
+            f"worker process {process.pid} ended with exit code {code} before it answered; "
+            "what was recorded before is safe. If memory ran out, use fewer workers or a smaller batch size"
+        )
 
     def _start(self, observer: Observer) -> None:
         for _ in range(self._size):

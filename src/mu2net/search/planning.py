@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import ceil
 
 from mu2net.core.agents import Agent, make_agent
 from mu2net.core.population import Population
@@ -17,12 +18,14 @@ from mu2net.search.budget import (
     Budget,
     ChildBudget,
     Cost,
+    Plan,
     Workload,
     full_child,
     plan_child,
     plan_run,
     too_small,
 )
+from mu2net.search.clock import Clock
 from mu2net.search.config import SearchConfig
 from mu2net.search.events import Observer, Preparing
 from mu2net.search.executor import Executor
@@ -45,7 +48,7 @@ class ChildPlanner:
         config: How the cycle is run.
         train_config: How children are trained.
         observer: Told what happens.
-        should_stop: Asked whether to go on.
+        should_stop: Asked whether the user wants to stop; the end of the time does not end a measurement.
     """
 
     store: Store
@@ -58,19 +61,21 @@ class ChildPlanner:
     observer: Observer
     should_stop: Callable[[], StopSignal]
 
-    def plan(self, budget: Budget, seconds: float) -> ChildBudget:
-        """Return the budget of every child.
+    def plan(self, budget: Budget, clock: Clock) -> Plan:
+        """Return what every child may spend.
 
         With ``examples_per_validation`` given, that counts. Else a time, or a number of examples, is divided into
         about ``TARGET_CHILDREN`` children (or as many as the budget names); with neither, an interval is one pass.
-        A baseline's run gets all that a cycle may spend, or its share of the time.
+        A baseline's run gets all that a cycle may spend, or its share of the time. No child gets more than
+        the whole time, however many workers there are.
 
         Args:
             budget: The cycle's budget.
-            seconds: Seconds that are left of the cycle's time.
+            clock: The cycle's time.
 
         Raises:
             BudgetError: Not even one interval of one batch fits.
+            TrainingStopped: The user asked to stop while speed was measured.
         """
         config = self.config
         work = Workload(len(self.data.train), len(self.data.validation), config.batch_size, config.num_validations)
@@ -78,26 +83,32 @@ class ChildPlanner:
         if config.examples_per_validation is not None:
             child = replace(child, examples_per_validation=min(config.examples_per_validation, len(self.data.train)))
         if self.agent.is_baseline:
-            return self._plan_run(budget, seconds, work, child)
+            return self._plan_run(budget, clock, work, child)
         if config.examples_per_validation is not None:
-            return child
+            return Plan(child)
         target = min(TARGET_CHILDREN, budget.children or TARGET_CHILDREN)
         if budget.seconds is not None:
             cost = self._measure(self._everything())
-            return _required(plan_child(seconds * self.executor.parallelism, cost, work, target), budget, cost, work)
+            per_worker = ceil(target / self.executor.parallelism)
+            planned = plan_child(clock.remaining(), cost, work, per_worker)
+            if planned is None:
+                raise too_small(budget, cost, work, clock.elapsed())
+            return Plan(planned, cost.of(planned, work.num_validated))
         if budget.examples is not None:
-            return _required(plan_child(budget.examples, IN_EXAMPLES, work, target), budget, IN_EXAMPLES, work)
-        return child
+            return _required(plan_child(budget.examples, IN_EXAMPLES, work, target), budget, work)
+        return Plan(child)
 
-    def _plan_run(self, budget: Budget, seconds: float, work: Workload, child: ChildBudget) -> ChildBudget:
+    def _plan_run(self, budget: Budget, clock: Clock, work: Workload, child: ChildBudget) -> Plan:
         if budget.children is not None:
-            return replace(child, num_validations=child.num_validations * budget.children)
+            return Plan(replace(child, num_validations=child.num_validations * budget.children))
         if budget.seconds is None:
-            run = plan_run(float(budget.examples or 0), IN_EXAMPLES, work)
-            return _required(run, budget, IN_EXAMPLES, work)
+            return _required(plan_run(float(budget.examples or 0), IN_EXAMPLES, work), budget, work)
         cost = self._measure(self._propose(self.agent))
-        share = seconds * min(self.executor.parallelism, self.config.generation_size) / self.config.generation_size
-        return _required(plan_run(share, cost, work), budget, cost, work)
+        rounds = ceil(self.config.generation_size / self.executor.parallelism)
+        planned = plan_run(clock.remaining() / rounds, cost, work)
+        if planned is None:
+            raise too_small(budget, cost, work, clock.elapsed(), rounds)
+        return Plan(planned, cost.of(planned, work.num_validated))
 
     def _measure(self, proposal: Proposal) -> Cost:
         tell = self.observer
@@ -130,7 +141,7 @@ def _shared(config: SearchConfig, agent: Agent) -> dict[str, int | float | str |
     return {name: value for name, value in defaults.items() if name.startswith("ds_")}
 
 
-def _required(child: ChildBudget | None, budget: Budget, cost: Cost, work: Workload) -> ChildBudget:
+def _required(child: ChildBudget | None, budget: Budget, work: Workload) -> Plan:
     if child is None:
-        raise too_small(budget, cost, work)
-    return child
+        raise too_small(budget, IN_EXAMPLES, work)
+    return Plan(child)

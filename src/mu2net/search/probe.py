@@ -59,7 +59,7 @@ def environment(device: torch.device, precision: Precision, batch: int) -> dict[
         "torch": torch.__version__,
         "torch_build": build,
         "processor": _processor(),
-        "device": device.type if device.type == "cpu" else torch.cuda.get_device_name(device),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "precision": precision,
         "threads": _THREADS,
         "batch": batch,

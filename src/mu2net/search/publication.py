@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from mu2net.core.path import Path
@@ -44,7 +46,7 @@ def publish_path(
     config: TrainConfig,
     observer: Observer,
 ) -> Path:
-    """Publish a path and return it; a path that was live already keeps its test accuracy.
+    """Publish a path and return it; one that was live already keeps its test accuracy and its probe.
 
     Args:
         store: Where it is published.
@@ -55,21 +57,21 @@ def publish_path(
         config: How it was trained: device, precision and threads.
         observer: Told what happens.
     """
+    if path.metrics is None:
+        raise ValueError(f"path {path.id!r} was never measured")
+    if path.metrics.test is not None:
+        return store.publish(cycle, path.id, path.metrics, *store.probe(path.id))
     chain = load_chain(store, backbone, path, config.device)
     precision = path_precision(path)
     pipeline = Pipeline.from_hparams(path.hparams)
-    if path.metrics is not None and path.metrics.test is None:
-        with thread_count(config.threads):
-            evaluation = evaluate(
-                chain,
-                data.test,
-                pipeline,
-                Compute.of(backbone, config.device, precision),
-                name="test",
-                on_batch=lambda done, total: observer(Preparing("testing the best path", done, total)),
-            )
-        path = path.with_metrics(test=evaluation.accuracy)
+    with thread_count(config.threads):
+        evaluation = evaluate(
+            chain,
+            data.test,
+            pipeline,
+            Compute.of(backbone, config.device, precision),
+            name="test",
+            on_batch=lambda done, total: observer(Preparing("testing the best path", done, total)),
+        )
     probe, environment = make_probe(chain, backbone, data.validation, pipeline.image_size, config.device, precision)
-    if path.metrics is None:
-        raise ValueError(f"path {path.id!r} was never measured")
-    return store.publish(cycle, path.id, path.metrics, probe, environment)
+    return store.publish(cycle, path.id, replace(path.metrics, test=evaluation.accuracy), probe, environment)

@@ -11,7 +11,7 @@ from mu2net.nn.backbone import Backbone
 from mu2net.search.budget import Cost
 from mu2net.search.executor import Executor
 from mu2net.train.child import ChildJob
-from mu2net.train.events import Event, IntervalDone, StopSignal
+from mu2net.train.events import Event, IntervalDone, StopSignal, TrainingStopped
 from mu2net.train.group import TrainConfig, TrainGroup
 
 _BATCHES = 2
@@ -43,6 +43,9 @@ def measure_speed(
 
     Returns:
         Seconds per example and per image, of one worker.
+
+    Raises:
+        TrainingStopped: ``should_stop`` said so before the second time was over.
     """
     seconds: list[float] = []
 
@@ -63,6 +66,8 @@ def measure_speed(
     jobs = tuple(ChildJob(f"speed-{number}", proposal, len(task.classes)) for number in range(executor.parallelism))
     group = TrainGroup(task, jobs, small, ("speed", task.name), backbone)
     trained = list(executor.submit([group], observe, should_stop))
+    if not seconds:
+        raise TrainingStopped("stopped before the first child was trained; nothing was published")
     per_interval = trained[0].metrics.examples / 2
     # A training step costs about three forward passes: forward, and the gradients of activations and parameters.
     per_unit = sum(seconds) / len(seconds) / (3 * per_interval + evaluated)

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
-from mu2net.data.load import load_task
-from mu2net.data.source import TaskSource
 from mu2net.errors import Mu2NetError
 from mu2net.nn.roots import backbone_from_config
+from mu2net.search.images import load_recorded_task
 from mu2net.store.store import Store
 from mu2net.train.batches import Key
 from mu2net.train.child import ChildJob, TrainedChild
@@ -54,11 +52,11 @@ class Failure:
 class _Worker:
     """Trains the orders that come in over a connection."""
 
-    def __init__(self, connection: Connection, directory: str, source: dict[str, Any]) -> None:
+    def __init__(self, connection: Connection, directory: str, task: str) -> None:
         self._connection = connection
         self._store = Store.open(directory)
         self._backbone = backbone_from_config(self._store.config.backbone)
-        self._data = load_task(TaskSource.model_validate(source), Path(directory) / "cache")
+        self._data = load_recorded_task(self._store, task)
         self._signal: StopSignal = "no"
 
     def serve(self) -> None:
@@ -108,9 +106,9 @@ def main(descriptor: int) -> None:
     """
     connection = Connection(descriptor)
     try:
-        directory, source = connection.recv()
+        directory, task = connection.recv()
         try:
-            worker = _Worker(connection, directory, source)
+            worker = _Worker(connection, directory, task)
         except Mu2NetError as error:
             connection.send(Failure(error))
             return

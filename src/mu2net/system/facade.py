@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path as FilePath
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from mu2net.core.path import Path, Value
 from mu2net.data.load import LoadedTask, load_task
+from mu2net.data.rows import Progress
 from mu2net.data.source import TaskSource
-from mu2net.errors import ConfigError, DataError
+from mu2net.errors import ConfigError
 from mu2net.nn.backbone import Backbone
 from mu2net.nn.flops import count_parameters
-from mu2net.nn.precision import choose_device
 from mu2net.nn.roots import backbone_from_config, load_root
 from mu2net.search.budget import Budget
-from mu2net.search.clock import Clock
-from mu2net.search.config import SearchConfig
-from mu2net.search.cycle import Cycle, Workshop
+from mu2net.search.config import check_seed
 from mu2net.search.events import Observer, Preparing, ignore
-from mu2net.search.executor import ProcessExecutor, default_workers
-from mu2net.search.interrupt import InterruptHandler
+from mu2net.search.images import CACHE_NAME, load_recorded_task
 from mu2net.store.config import SystemConfig
-from mu2net.store.records import CycleRecord, NewComponent, TaskRecord
+from mu2net.store.records import NewComponent, TaskRecord
 from mu2net.store.store import Store
 from mu2net.system import inference, overview
+from mu2net.system.evolution import Evolution
 from mu2net.system.summary import (
     ChildSummary,
     EvaluationSummary,
@@ -37,9 +34,6 @@ from mu2net.system.summary import (
     Verification,
 )
 from mu2net.system.verification import verify_system
-
-DEFAULT_SECONDS = 600.0
-"""Time budget of a cycle for which none is given."""
 
 
 class System:
@@ -87,10 +81,11 @@ class System:
             seed: Seed of everything random in the system.
 
         Raises:
-            ConfigError: There is a system already.
+            ConfigError: There is a system already, or the seed is not from 0 to 2**63 - 1.
             RootError: The root cannot be read, or does not fit the image size.
             UnknownNameError: There is no such root.
         """
+        check_seed(seed)
         loaded = load_root(root, image_size=image_size, seed=seed)
         backbone = loaded.backbone
         config = SystemConfig(
@@ -197,7 +192,7 @@ class System:
             group_column=group_column,
             skip_bad_images=skip_bad_images,
         ).pinned()
-        data = self._read(description, observer)
+        data = load_task(description, self.directory / CACHE_NAME, progress=_decoding(name, observer))
         counts = {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)}
         self._store.add_task(
             TaskRecord(
@@ -239,7 +234,7 @@ class System:
         """Run one cycle for a task: search for its best path within a budget, and publish it.
 
         An interrupted cycle goes on: with the options that it was started with, the budget counted over all runs.
-        Without any budget a cycle takes 10 minutes.
+        Another budget may be given then; without any it keeps its own. A new cycle without any takes 10 minutes.
 
         Args:
             name: The task.
@@ -284,43 +279,17 @@ class System:
             "device": device,
             "threads": threads,
         }
-        options = {key: value for key, value in given.items() if value is not None}
-        has_budget = (seconds, children, examples) != (None, None, None)
-        budget = Budget(seconds if has_budget else DEFAULT_SECONDS, children, examples)
-        source = TaskSource.model_validate(dict(self._store.task(name).source))
-        with (
-            self._store.evolving(),
-            InterruptHandler(is_active=handle_interrupts, observer=observer) as interrupts,
-            self._executor(source, workers, device) as executor,
-        ):
-            workshop = Workshop(self._store, self._backbone, executor, observer, lambda: interrupts.request)
-            self._cycle(name, options, budget, workshop, restart=restart).run()
+        evolution = Evolution(
+            self._store,
+            self._backbone,
+            name,
+            options={key: value for key, value in given.items() if value is not None},
+            budget=None if (seconds, children, examples) == (None, None, None) else Budget(seconds, children, examples),
+            workers=workers,
+            restart=restart,
+        )
+        evolution.run(lambda tell: self._data(name, tell), observer, handle_interrupts=handle_interrupts)
         return self.task(name)
-
-    def _executor(self, source: TaskSource, workers: int | None, device: str | None) -> ProcessExecutor:
-        """Return worker processes: one per core on a CPU, one in all on an accelerator."""
-        if workers is not None and workers < 1:
-            raise ConfigError(f"workers is {workers}; expected at least 1")
-        is_cpu = choose_device(device or "auto").type == "cpu"
-        return ProcessExecutor(self._store, source, workers or (default_workers() if is_cpu else 1))
-
-    def _cycle(
-        self,
-        name: str,
-        options: Mapping[str, Any],
-        budget: Budget,
-        workshop: Workshop,
-        *,
-        restart: bool,
-    ) -> Cycle:
-        clock = Clock(budget.seconds)
-        record = self._store.running_cycle(name)
-        if record is not None and restart:
-            self._store.abandon_cycle(record, "a new cycle was asked for")
-            record = None
-        config = _resumed(record, options) if record else SearchConfig(**{"seed": self.seed, **options})
-        clock.earlier = record.spent_seconds if record else 0.0
-        return Cycle(workshop, self._data(name, workshop.observer), config, budget, clock, record)
 
     def predict(self, name: str, images: Sequence[inference.ImageItem], *, top: int = 5) -> list[Prediction]:
         """Classify images with a task's live path.
@@ -402,33 +371,10 @@ class System:
     def _data(self, name: str, observer: Observer) -> LoadedTask:
         """Return a task's images, which must be those that it was added with."""
         if name not in self._tasks:
-            record = self._store.task(name)
-            data = self._read(TaskSource.model_validate(dict(record.source)), observer)
-            if data.fingerprint != record.fingerprint:
-                raise DataError(
-                    f"the images of task {name!r} are not those that it was added with (fingerprint "
-                    f"{data.fingerprint[:12]}, expected {record.fingerprint[:12]}); restore the source "
-                    f"{record.source.get('source')!r}, or add the new images as a task of another name"
-                )
-            self._tasks[name] = data
+            self._tasks[name] = load_recorded_task(self._store, name, _decoding(name, observer))
         return self._tasks[name]
 
-    def _read(self, source: TaskSource, observer: Observer) -> LoadedTask:
-        def progress(done: int, total: int) -> None:
-            observer(Preparing(f"decoding the images of {source.name}", done, total))
 
-        return load_task(source, self.directory / "cache", progress=progress)
-
-
-def _resumed(record: CycleRecord, options: Mapping[str, Any]) -> SearchConfig:
-    """Return the configuration of an interrupted cycle, which the given options must not contradict."""
-    config = SearchConfig.from_json(record.config["search"])
-    wanted = dataclasses.replace(config, **options)
-    changed = wanted.differences(config)
-    if changed:
-        said = ", ".join(f"{name} {getattr(wanted, name)!r} instead of {getattr(config, name)!r}" for name in changed)
-        raise ConfigError(
-            f"an interrupted cycle of task {record.task!r} waits to go on, and these options differ: {said}; "
-            "leave them out to go on with it, or give it up with --restart"
-        )
-    return config
+def _decoding(name: str, observer: Observer) -> Progress:
+    """Return how decoding images tells an observer how far it is."""
+    return lambda done, total: observer(Preparing(f"decoding the images of {name}", done, total))
