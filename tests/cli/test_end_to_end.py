@@ -79,7 +79,7 @@ def test_history(place):
     children = answer(place, "history", "colors")
     assert [child["id"] for child in children] == ["colors/0/0/0", "colors/0/0/1"]
     assert sum(child["is_live"] for child in children) == 1
-    assert "2 children" in command(place, "history", "colors").stdout
+    assert "2 children of agent mu2net" in command(place, "history", "colors").stdout
 
 
 def test_predict(place):

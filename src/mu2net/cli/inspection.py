@@ -46,9 +46,10 @@ def history(
         print_json([child.to_dict() for child in children])
     elif children:
         out = console()
-        out.print(history_table(children))
+        out.print(history_table(children, out.width))
         kept = sum(child.is_kept for child in children)
-        say(out, f"{plural(len(children), 'child')}, {kept} kept; ● is the live path", "dim")
+        agents = ", ".join(dict.fromkeys(child.agent for child in children))
+        say(out, f"{plural(len(children), 'child')} of agent {agents}, {kept} kept; ● is the live path", "dim")
     else:
         say(console(), f"Task {name} has no child yet; evolve it: mu2net evolve {name}")
 

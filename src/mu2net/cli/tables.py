@@ -24,12 +24,15 @@ if TYPE_CHECKING:
     )
 
 ROOT_STYLE, OWN_STYLE = "cyan", "bold green"
+WIDE = 120
+"""Columns from which on a table of children has room for their mutations."""
+
 DONOR_STYLES = ("magenta", "yellow", "blue", "bright_red", "bright_cyan", "bright_magenta")
 
 
 def _table(*columns: str, numbers: Iterable[str] = ()) -> Table:
     """Return an empty table; the columns named in ``numbers`` are right-aligned and never broken."""
-    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     right = set(numbers)
     for column in columns:
         if column in right:
@@ -45,25 +48,25 @@ def leaderboard(tasks: Sequence[TaskSummary]) -> RenderableType:
     Args:
         tasks: The tasks, in the order to list them.
     """
-    numbers = ("classes", "val", "test", "added", "accounted", "reused", "FLOPs")
-    table = _table("task", *numbers[:-1], "from", "FLOPs", numbers=numbers)
+    numbers = ("classes", "val %", "test %", "added", "accounted", "FLOPs", "reused")
+    table = _table("task", *numbers, "from", numbers=numbers)
     for task in tasks:
         is_evolved = task.path_id is not None
         table.add_row(
             plain(task.name, "bold") + Text(" private" if task.is_private else "", "dim"),
             str(len(task.classes)),
-            percent(task.validation),
-            percent(task.test),
+            percent(task.validation).removesuffix(" %"),
+            percent(task.test).removesuffix(" %"),
             *(
                 (
                     quantity(task.added_params),
                     quantity(task.accounted_params),
+                    quantity(task.flops),
                     percent(task.reused, 0),
                     _donors(task.reused_from or {}),
-                    quantity(task.flops),
                 )
                 if is_evolved
-                else ("-", "-", "-", "not evolved yet", "-")
+                else ("-", "-", "-", "-", "not evolved yet")
             ),
         )
     legend = (
@@ -74,7 +77,7 @@ def leaderboard(tasks: Sequence[TaskSummary]) -> RenderableType:
 
 
 def _donors(shares: Mapping[str, float]) -> Text:
-    parts = [plain(donor) + Text(f" {percent(share, 0)}") for donor, share in shares.items()]
+    parts = [plain(donor) + Text(f" {100 * share:.0f}%") for donor, share in shares.items()]
     return Text(", ").join(parts) if parts else Text("-")
 
 
@@ -153,27 +156,40 @@ def _mutation(mutation: Mutation) -> str:
     return f"{kind} {name}"
 
 
-def history_table(children: Sequence[ChildSummary]) -> Table:
+def history_table(children: Sequence[ChildSummary], width: int) -> RenderableType:
     """Return every child of a task, the oldest first.
 
     Args:
         children: The children.
+        width: Columns that there are; below ``WIDE`` the mutations get a table of their own.
     """
     numbers = ("quality", "trained", "examples", "time")
-    table = _table("child", "parent", "agent", *numbers, "kept", "mutations", numbers=numbers)
+    has_agents = len({child.agent for child in children}) > 1
+    is_wide = width >= WIDE
+    columns = ["child", "parent", *(["agent"] if has_agents else []), *numbers, "kept"]
+    facts = _table(*columns, *(["mutations"] if is_wide else []), numbers=numbers)
     for child in children:
-        table.add_row(
-            plain(child.id + (" ●" if child.is_live else ""), "bold" if child.is_live else ""),
+        facts.add_row(
+            _child(child),
             plain(child.parent_id),
-            plain(child.agent),
+            *([plain(child.agent)] if has_agents else []),
             percent(child.quality),
             quantity(child.num_trained),
             f"{child.examples:,}",
             duration(child.seconds),
             "yes" if child.is_kept else "no",
-            plain(mutations_text(child.mutations), "dim"),
+            *([plain(mutations_text(child.mutations), "dim")] if is_wide else []),
         )
-    return table
+    if is_wide:
+        return facts
+    drawn = _table("child", "mutations")
+    for child in children:
+        drawn.add_row(_child(child), plain(mutations_text(child.mutations), "dim"))
+    return Group(facts, "", drawn)
+
+
+def _child(child: ChildSummary) -> Text:
+    return plain(child.id + (" ●" if child.is_live else ""), "bold" if child.is_live else "")
 
 
 def prediction_table(predictions: Sequence[Prediction]) -> Table:
