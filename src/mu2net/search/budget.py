@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import product
 
 from mu2net.errors import BudgetError, ConfigError
 
@@ -12,6 +13,10 @@ PAPER_EXAMPLES_PER_VALIDATION = 51_200
 
 TARGET_CHILDREN = 12
 """How many children a time budget is divided into, when everything would train."""
+
+
+VALIDATION_SHARE = 0.25
+"""The share of a child's budget that validation takes at most, where the budget allows to choose."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,7 @@ class Workload:
         num_train: Training images.
         num_validated: Images per validation.
         batch_size: Images per training step.
-        num_validations: Validations per child that the user asked for.
+        num_validations: Validations per child at most.
     """
 
     num_train: int
@@ -129,7 +134,8 @@ def full_child(work: Workload) -> ChildBudget:
 def plan_child(total: float, cost: Cost, work: Workload, children: int = TARGET_CHILDREN) -> ChildBudget | None:
     """Return the budget of one child such that about ``children`` of them fit.
 
-    Fewer and fewer children, then fewer validations, are planned where an interval would not even hold one batch.
+    Fewer validations, then fewer children, are planned where validation would take more than ``VALIDATION_SHARE`` of a
+    child, or where an interval would not even hold one batch.
 
     Args:
         total: What all children may spend together, in the unit of ``cost``.
@@ -140,11 +146,13 @@ def plan_child(total: float, cost: Cost, work: Workload, children: int = TARGET_
     Returns:
         The budget; ``None`` where not even one interval of one batch fits.
     """
-    for validations, count in _plans(work.num_validations, children):
-        interval = total / count / validations
-        examples = int((interval - work.num_validated * cost.evaluate) / cost.train)
-        if examples >= work.smallest_interval:
-            return ChildBudget(validations, min(examples, full_child(work).examples_per_validation))
+    for share in (VALIDATION_SHARE, 1.0):
+        for count, validations in product(range(children, 0, -1), range(work.num_validations, 0, -1)):
+            interval = total / count / validations
+            evaluation = work.num_validated * cost.evaluate
+            examples = int((interval - evaluation) / cost.train)
+            if examples >= work.smallest_interval and evaluation <= share * interval:
+                return ChildBudget(validations, min(examples, full_child(work).examples_per_validation))
     return None
 
 
@@ -164,12 +172,6 @@ def plan_run(total: float, cost: Cost, work: Workload) -> ChildBudget | None:
         return None
     intervals = int(total / cost.of(ChildBudget(1, child.examples_per_validation), work.num_validated))
     return ChildBudget(max(child.num_validations, intervals), child.examples_per_validation)
-
-
-def _plans(num_validations: int, children: int) -> list[tuple[int, int]]:
-    """Return (validations, children) from the most wanted plan to the least."""
-    plans = [(num_validations, count) for count in range(children, 0, -1)]
-    return plans + [(count, 1) for count in range(num_validations - 1, 0, -1)]
 
 
 def too_small(budget: Budget, cost: Cost, work: Workload, spent: float = 0.0, rounds: int = 1) -> BudgetError:

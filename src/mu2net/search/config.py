@@ -21,7 +21,7 @@ class SearchConfig:
         s_compute: Compute penalty, in ]0, 1].
         generation_size: Children that are sampled and trained together.
         batch_size: Images per training step.
-        num_validations: Validations per child.
+        num_validations: Validations per child; at most, where a budget is planned from a time or from examples.
         examples_per_validation: Training examples per validation; ``None`` to plan them from the time budget, or
             for one pass where there is none.
         precision: ``"auto"``, ``"float32"`` or ``"bfloat16"``.
