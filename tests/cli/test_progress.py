@@ -202,3 +202,16 @@ def test_no_order_of_events_ever_raises(events):
         assert isinstance(progress.left(), str)
         fraction = progress.fraction()
         assert fraction is None or 0 <= fraction <= max(1.0, fraction if progress.cycle is None else 1.0)
+
+
+def test_the_bar_does_not_go_back_when_two_workers_report_in_turn():
+    progress = Progress("pets")
+    progress.update(CycleStarted("pets", 0, "mu2net", Budget(children=2), 0, 0.0))
+    progress.update(ChildPlanned(ChildBudget(2, 10)))
+    progress.update(GenerationStarted(0, ("a", "b")))
+    fractions = []
+    for interval in (0, 1, 0, 1):
+        progress.update(BatchDone("train", interval, 5, 10))
+        fractions.append(progress.fraction())
+    assert fractions == sorted(fractions)
+    assert fractions[0] < fractions[1]
