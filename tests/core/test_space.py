@@ -165,3 +165,11 @@ def test_a_backbone_without_adapters_has_no_adapter_size(lite):
     for space in (munet_space(lite), mu2net_space(lite), mu2net_plus_space(lite)):
         assert "adapter_dim" not in space
         assert space["num_layers"].values == (5,)
+
+
+def test_a_fixed_hyperparameter_keeps_its_starting_value_whatever_the_parent_has() -> None:
+    fixed = SPACE.with_defaults({"opt_lr": 0.1}).fixing(["opt_lr"])
+    assert fixed.inherit({"opt_lr": 0.01}) == {"opt_lr": 0.1, "opt_nesterov": False}
+    assert all(fixed["opt_lr"].step(0.1, generator("fixed", seed)) == 0.1 for seed in range(20))
+    with pytest.raises(UnknownNameError, match="opt_lr"):
+        SPACE.fixing(["opt_ir"])

@@ -31,6 +31,7 @@ def evolve(
     s_compute: given.ComputePenalty = None,
     seed: given.Seed = None,
     settings: given.Settings = None,
+    fixed: given.Fixed = None,
     generation_size: given.GenerationSize = None,
     restart: given.Restart = False,
     batch_size: given.BatchSize = None,
@@ -50,7 +51,11 @@ def evolve(
     """
     budget = {"seconds": None if time is None else parse_duration(time), "children": children, "examples": examples}
     search = {"agent": agent, "s_size": s_size, "s_compute": s_compute, "seed": seed, "restart": restart}
-    hparams = {"hparams": parse_settings(settings) if settings else None, "generation_size": generation_size}
+    hparams: dict[str, Any] = {
+        "hparams": parse_settings(settings) if settings else None,
+        "generation_size": generation_size,
+    }
+    hparams["fixed"] = fixed or None
     child = {"batch_size": batch_size, "num_validations": num_validations, "precision": precision, "device": device}
     rest = {"examples_per_validation": examples_per_validation, "workers": workers, "threads": threads}
     with open_system(context, system) as opened:

@@ -58,6 +58,16 @@ Settings = Annotated[
         help="Starting value of a hyperparameter; may be repeated.",
     ),
 ]
+Fixed = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fix",
+        metavar="NAME",
+        help="Hyperparameter that keeps its starting value, such as ds_image_size; may be repeated.",
+        show_default=False,
+        rich_help_panel=SEARCH,
+    ),
+]
 GenerationSize = Annotated[
     int | None,
     typer.Option(metavar="N", min=1, rich_help_panel=SEARCH, help="Children that are sampled and trained together."),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -135,6 +135,20 @@ class Space(Mapping[str, Range]):
             tuple(
                 replace(known, default=changes[known.name]) if known.name in changes else known for known in self.ranges
             )
+        )
+
+    def fixing(self, names: Iterable[str]) -> Space:
+        """Return the space in which some hyperparameters keep their starting values, whatever a parent's are.
+
+        Raises:
+            UnknownNameError: A name is not part of the space.
+        """
+        fixed = set(names)
+        for name in fixed:
+            if name not in self:
+                raise UnknownNameError("hyperparameter", name, self)
+        return Space(
+            tuple(replace(known, values=(known.default,)) if known.name in fixed else known for known in self.ranges)
         )
 
 

@@ -28,6 +28,7 @@ class SearchConfig:
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
         threads: Threads per worker; results are bit-identical for equal numbers.
         hparams: Starting values of hyperparameters that differ from the agent's.
+        fixed: Hyperparameters that keep their starting values.
 
     Raises:
         ConfigError: A number is not positive, or the seed is not from 0 to 2**63 - 1.
@@ -45,6 +46,7 @@ class SearchConfig:
     device: str = "auto"
     threads: int = 1
     hparams: Mapping[str, Value] = field(default_factory=dict)
+    fixed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
@@ -60,7 +62,7 @@ class SearchConfig:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> SearchConfig:
         """Return the configuration from the JSON values of ``to_json``."""
-        return cls(**values)
+        return cls(**{**values, "fixed": tuple(values.get("fixed", ()))})
 
     def differences(self, other: SearchConfig) -> list[str]:
         """Return the names of the fields in which two configurations differ."""

@@ -99,7 +99,7 @@ class Cycle:
         self._budget, self._clock = budget, clock
         anatomy = workshop.backbone.anatomy
         scoring = Scoring(anatomy.num_params, anatomy.flops, config.s_size, config.s_compute)
-        self._agent: Agent = make_agent(config.agent, anatomy, scoring, config.hparams)
+        self._agent: Agent = make_agent(config.agent, anatomy, scoring, config.hparams, config.fixed)
         device = choose_device(config.device)
         self._train_config = TrainConfig(
             num_validations=1,

@@ -219,6 +219,7 @@ class System:
         s_compute: float | None = None,
         seed: int | None = None,
         hparams: Mapping[str, Value] | None = None,
+        fixed: Sequence[str] | None = None,
         generation_size: int | None = None,
         batch_size: int | None = None,
         num_validations: int | None = None,
@@ -246,6 +247,7 @@ class System:
             s_compute: Score factor per root's worth of FLOPs, in ]0, 1]; 1 (off) by default.
             seed: Seed of the cycle; the system's by default.
             hparams: Starting values of hyperparameters.
+            fixed: Hyperparameters that keep their starting values, for instance ``["ds_image_size"]``.
             generation_size: Children that are sampled together; 4 by default.
             batch_size: Images per training step; 64 by default.
             num_validations: Validations per child; 4 by default.
@@ -271,6 +273,7 @@ class System:
             "s_compute": s_compute,
             "seed": seed,
             "hparams": None if hparams is None else dict(hparams),
+            "fixed": None if fixed is None else tuple(fixed),
             "generation_size": generation_size,
             "batch_size": batch_size,
             "num_validations": num_validations,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from mu2net.core.agents.base import Agent, Trained
 from mu2net.core.agents.baselines import Adapters, FineTune, Freeze, Linear
@@ -34,7 +34,13 @@ _SIMPLE = {
 }
 
 
-def make_agent(name: str, anatomy: Anatomy, scoring: Scoring, changes: Mapping[str, Value] | None = None) -> Agent:
+def make_agent(
+    name: str,
+    anatomy: Anatomy,
+    scoring: Scoring,
+    changes: Mapping[str, Value] | None = None,
+    fixed: Iterable[str] = (),
+) -> Agent:
     """Return an agent by name.
 
     Args:
@@ -42,23 +48,24 @@ def make_agent(name: str, anatomy: Anatomy, scoring: Scoring, changes: Mapping[s
         anatomy: The shape of the network.
         scoring: How quality, size and compute are weighed.
         changes: Other starting values of hyperparameters.
+        fixed: Hyperparameters that keep their starting values.
 
     Raises:
         UnknownNameError: No agent has this name.
         ConfigError: The agent does not fit the network, or its number is missing.
         RangeError: A starting value is not in its list.
     """
-    changes = dict(changes or {})
+    changes, fixed = dict(changes or {}), tuple(fixed)
     kind, _, number = name.partition(":")
     if name in _SIMPLE:
-        agent: Agent = _SIMPLE[name](anatomy, scoring, changes)
+        agent: Agent = _SIMPLE[name](anatomy, scoring, changes, fixed)
     elif kind in ("freeze", "adapters"):
         if not number.isdecimal():
             raise ConfigError(f"agent {name!r} needs a number, for instance '{kind}:8'")
         if kind == "freeze":
-            agent = Freeze(anatomy, scoring, changes, int(number))
+            agent = Freeze(anatomy, scoring, changes, fixed, int(number))
         else:
-            agent = Adapters(anatomy, scoring, {**changes, "adapter_dim": int(number)})
+            agent = Adapters(anatomy, scoring, {**changes, "adapter_dim": int(number)}, fixed)
     else:
         raise UnknownNameError("agent", name, AGENTS)
     _ = agent.space

@@ -80,11 +80,13 @@ class BaseAgent:
         anatomy: The shape of the network.
         scoring: How quality, size and compute are weighed.
         changes: Other starting values of hyperparameters.
+        fixed: Hyperparameters that keep their starting values.
     """
 
     anatomy: Anatomy
     scoring: Scoring
     changes: Mapping[str, Value] = field(default_factory=dict)
+    fixed: tuple[str, ...] = ()
 
     newest_wins_ties = True
     is_baseline = False
@@ -95,9 +97,14 @@ class BaseAgent:
         raise NotImplementedError
 
     @property
-    def space(self) -> Space:
-        """The agent's hyperparameters."""
+    def own_space(self) -> Space:
+        """The agent's hyperparameters as its paper has them."""
         raise NotImplementedError
+
+    @property
+    def space(self) -> Space:
+        """The agent's hyperparameters, with the starting values that the user changed or fixed."""
+        return self.own_space.with_defaults(self.changes).fixing(self.fixed)
 
     def begin(self, population: Population, rng: np.random.Generator) -> Population:  # noqa: ARG002
         """Return the population unchanged: no order of seeds is kept."""

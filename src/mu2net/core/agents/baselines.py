@@ -23,9 +23,9 @@ class Baseline(BaseAgent):
     is_baseline = True
 
     @property
-    def space(self) -> Space:
+    def own_space(self) -> Space:
         """mu2Net's hyperparameters, so that all start from the same values."""
-        return mu2net_space(self.anatomy).with_defaults(self.changes)
+        return mu2net_space(self.anatomy)
 
     def trains(self, slot: Slot) -> bool:
         """Return whether a pretrained slot is trained."""

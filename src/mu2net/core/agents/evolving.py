@@ -105,9 +105,9 @@ class MuNet(EvolvingAgent):
         return "munet"
 
     @property
-    def space(self) -> Space:
+    def own_space(self) -> Space:
         """The agent's hyperparameters."""
-        return munet_space(self.anatomy).with_defaults(self.changes)
+        return munet_space(self.anatomy)
 
     def beats(self, child: float, parent: float) -> bool:
         """Return whether a child is strictly better than its parent."""
@@ -153,9 +153,9 @@ class Mu2Net(EvolvingAgent):
         return "mu2net"
 
     @property
-    def space(self) -> Space:
+    def own_space(self) -> Space:
         """The agent's hyperparameters."""
-        return mu2net_space(self.anatomy).with_defaults(self.changes)
+        return mu2net_space(self.anatomy)
 
     def begin(self, population: Population, rng: np.random.Generator) -> Population:
         """Return the population with its seeds shuffled."""
@@ -192,9 +192,9 @@ class Mu2NetPlus(EvolvingAgent):
         return "mu2net-plus"
 
     @property
-    def space(self) -> Space:
+    def own_space(self) -> Space:
         """The agent's hyperparameters."""
-        return mu2net_plus_space(self.anatomy).with_defaults(self.changes)
+        return mu2net_plus_space(self.anatomy)
 
     def rates(self, parent: Path, draw: Mapping[str, Value]) -> Rates:  # noqa: ARG002
         """Return the probabilities that the parent carries."""
