@@ -1,0 +1,241 @@
+"""Where children train must not matter: in this process, in one worker or in two. Workers are shared by the tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mu2net.core.agents import make_agent
+from mu2net.core.component import Digest, Slot
+from mu2net.core.population import Population
+from mu2net.core.proposal import Proposal, SlotPlan
+from mu2net.core.rng import generator
+from mu2net.core.score import Scoring
+from mu2net.errors import DataError, UnknownComponentError
+from mu2net.nn.roots import backbone_from_config
+from mu2net.search.executor import LocalExecutor, ProcessExecutor, WorkerError, default_workers, split_jobs
+from mu2net.search.images import load_recorded_task
+from mu2net.store.records import TaskRecord
+from mu2net.store.store import Store
+from mu2net.train.child import ChildJob
+from mu2net.train.events import BatchDone, IntervalDone, TrainingStopped
+from mu2net.train.group import TrainConfig, TrainGroup
+
+
+def make_group(store, size=3, **config):
+    """A generation of mutated children of the root, some of which train much and some little."""
+    backbone = backbone_from_config(store.config.backbone)
+    anatomy = backbone.anatomy
+    agent = make_agent("mu2net", anatomy, Scoring(anatomy.num_params, anatomy.flops))
+    rng = generator("executor")
+    population = agent.begin(Population.start("one", store.root(), ()), rng)
+    proposals = agent.propose(population, rng, size)
+    jobs = tuple(ChildJob(f"child-{number}", proposal, 3) for number, proposal in enumerate(proposals))
+    settings = {"num_validations": 2, "examples_per_validation": 48, "batch_size": 16, "threads": 1, **config}
+    return TrainGroup(load_recorded_task(store, "one"), jobs, TrainConfig(**settings), (5, "one", 0, 0), backbone)
+
+
+def train(executor, *groups, observer=lambda event: None, should_stop=lambda: "no"):
+    return {child.id: child for child in executor.submit(groups, observer, should_stop)}
+
+
+def bits(children):
+    return {
+        identity: [
+            {slot: {name: tensor.numpy().tobytes() for name, tensor in part.items()} for slot, part in parts.items()}
+            for parts in (child.tensors, child.momentum)
+        ]
+        + [child.metrics.validations, child.metrics.examples, child.metrics.extra["train_loss"]]
+        for identity, child in children.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def shared_store(template, tmp_path_factory):
+    return Store.open(shutil.copytree(template, tmp_path_factory.mktemp("executor") / "system"))
+
+
+@pytest.fixture(scope="module")
+def two(shared_store):
+    """Two workers; their start is paid for once."""
+    with ProcessExecutor(shared_store, "one", 2) as executor:
+        yield executor
+
+
+def pids(executor):
+    return [process.pid for process, _ in executor._workers]
+
+
+def is_running(pid):
+    """Whether a process runs; one that has ended and only waits to be asked for its exit code does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_until(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.05)
+
+
+def test_children_do_not_depend_on_where_they_train(shared_store, two):
+    group = make_group(shared_store, 3)
+    here = bits(train(LocalExecutor(shared_store), group))
+    events = []
+    assert bits(train(two, group, observer=events.append)) == here
+    intervals = [(event.child, event.interval) for event in events if isinstance(event, IntervalDone)]
+    assert sorted(intervals) == [(job.id, interval) for job in group.jobs for interval in range(2)]
+    signs = []
+    with ProcessExecutor(shared_store, "one", 1) as one:
+        assert bits(train(one, group, observer=signs.append)) == here
+    assert signs[0] == BatchDone("prepare", -1, 0, 1)
+
+
+def test_trained_tensors_are_the_callers_own(shared_store, two):
+    child = train(two, make_group(shared_store, 1))["child-0"]
+    tensor = next(iter(child.tensors["head"].values()))
+    tensor += 1
+    assert tensor.dtype == torch.float32
+
+
+def test_several_groups_are_trained_at_once(shared_store, two):
+    groups = [make_group(shared_store, 1, num_validations=count) for count in (1, 2, 3)]
+    groups = [
+        TrainGroup(
+            group.task,
+            tuple(ChildJob(f"{number}", job.proposal, 3) for job in group.jobs),
+            group.config,
+            group.seed_key,
+            group.backbone,
+        )
+        for number, group in enumerate(groups)
+    ]
+    trained = train(two, *groups)
+    assert {identity: len(child.metrics.validations) for identity, child in trained.items()} == {
+        "0": 1,
+        "1": 2,
+        "2": 3,
+    }
+
+
+def test_stop_after_the_interval_reaches_workers(shared_store, two):
+    seen = []
+
+    def should_stop():
+        return "interval" if any(isinstance(event, IntervalDone) for event in seen) else "no"
+
+    group = make_group(shared_store, 2, num_validations=2000)
+    trained = train(two, group, observer=seen.append, should_stop=should_stop)
+    assert len(trained) == 2
+    for child in trained.values():
+        assert 1 <= len(child.metrics.validations) < 2000
+        assert child.metrics.quality == max(child.metrics.validations)
+
+
+def test_stop_at_once_reaches_workers_and_they_go_on_with_the_next_group(shared_store, two):
+    seen, before = [], pids(two)
+    group = make_group(shared_store, 2, num_validations=100_000)
+    with pytest.raises(TrainingStopped):
+        train(two, group, observer=seen.append, should_stop=lambda: "now" if seen else "no")
+    small = make_group(shared_store, 2)
+    assert bits(train(two, small)) == bits(train(LocalExecutor(shared_store), small))
+    assert pids(two) == before
+
+
+def test_an_error_of_a_worker_is_raised_here(shared_store, two):
+    group = make_group(shared_store, 2)
+    plans = tuple(
+        SlotPlan(plan.slot, "share", Digest("0" * 64)) if plan.slot.name == "patch_embed" else plan
+        for plan in group.jobs[0].proposal.slots
+    )
+    good = group.jobs[0].proposal
+    bad = Proposal(good.parent_id, good.origin, plans, good.hparams)
+    jobs = (ChildJob("bad", bad, 3), *group.jobs[1:])
+    before = pids(two)
+    with pytest.raises(UnknownComponentError, match="0000"):
+        train(two, TrainGroup(group.task, jobs, group.config, group.seed_key, group.backbone))
+    assert pids(two) == before
+    assert set(train(two, group)) == {"child-0", "child-1"}
+
+
+def test_workers_live_in_sessions_of_their_own(two):
+    """So a Ctrl-C of the terminal reaches only the process that started them."""
+    assert all(os.getsid(pid) == pid != os.getsid(0) for pid in pids(two))
+
+
+def test_a_killed_worker_is_a_clear_error_and_the_next_group_gets_new_ones(shared_store, two):
+    group = make_group(shared_store, 2, num_validations=100_000)
+    before = pids(two)
+
+    def kill(event):
+        if isinstance(event, IntervalDone):
+            os.kill(before[0], signal.SIGKILL)
+
+    with pytest.raises(WorkerError, match=rf"process {before[0]} ended with exit code -9 .*fewer workers"):
+        train(two, group, observer=kill)
+    assert not any(is_running(pid) for pid in before)
+    small = make_group(shared_store, 2)
+    assert set(train(two, small)) == {"child-0", "child-1"}
+    assert not set(pids(two)) & set(before)
+
+
+def test_a_worker_that_died_between_groups_is_the_same_error(shared_store, two):
+    victim = pids(two)[1]
+    os.kill(victim, signal.SIGKILL)
+    wait_until(lambda: not is_running(victim))
+    with pytest.raises(WorkerError, match=rf"process {victim} ended with exit code -9"):
+        train(two, make_group(shared_store, 2))
+
+
+def test_images_that_changed_are_refused_by_workers(store, pictures, tmp_path):
+    task = store.task("one")
+    folder = shutil.copytree(task.source["source"], tmp_path / "moved")
+    store.add_task(TaskRecord("moved", {**task.source, "source": str(folder)}, task.classes, task.fingerprint))
+    assert load_recorded_task(store, "moved").fingerprint == task.fingerprint
+    group = make_group(store, 1)
+    shutil.rmtree(folder)
+    pictures(folder, seed=99)
+    with ProcessExecutor(store, "moved", 1) as executor, pytest.raises(DataError, match="'moved' are not those that"):
+        train(executor, group)
+
+
+def test_there_is_at_least_one_worker():
+    assert default_workers() >= 1
+
+
+def a_job(name, flags):
+    """A child whose slots train or not."""
+    plans = tuple(
+        SlotPlan(Slot(f"slot_{index}", "block"), "clone" if flag else "share", Digest("0" * 64))
+        for index, flag in enumerate(flags)
+    )
+    return ChildJob(name, Proposal("root", "root", plans, {}), 3)
+
+
+def work(job):
+    plans = job.proposal.slots
+    lowest = next((index for index, plan in enumerate(plans) if plan.is_trainable), len(plans))
+    return len(plans) + 2 * (len(plans) - lowest)
+
+
+@given(st.lists(st.lists(st.booleans(), min_size=6, max_size=6), min_size=1, max_size=12), st.integers(1, 5))
+def test_split_jobs_deals_out_every_child_once_and_fairly(flags, parts):
+    jobs = [a_job(str(number), each) for number, each in enumerate(flags)]
+    groups = split_jobs(jobs, parts)
+    assert len(groups) == min(parts, len(jobs))
+    assert sorted(job.id for group in groups for job in group) == sorted(job.id for job in jobs)
+    loads = [sum(work(job) for job in group) for group in groups]
+    assert min(loads) > 0
+    heaviest = groups[loads.index(max(loads))]
+    assert max(loads) - min(loads) <= max(work(job) for job in heaviest)

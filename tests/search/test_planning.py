@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import pytest
+
+from mu2net.core.agents import make_agent
+from mu2net.core.score import Scoring
+from mu2net.errors import BudgetError
+from mu2net.nn.roots import backbone_from_config
+from mu2net.search import planning
+from mu2net.search.budget import Budget, ChildBudget, Cost, Plan
+from mu2net.search.clock import Clock
+from mu2net.search.config import SearchConfig
+from mu2net.search.executor import LocalExecutor
+from mu2net.search.images import load_recorded_task
+from mu2net.search.planning import ChildPlanner
+from mu2net.train.group import TrainConfig
+
+TRAIN = 48
+CHEAP = Cost(0.01, 0.0)
+
+
+class Parallel(LocalExecutor):
+    parallelism = 4
+
+
+@pytest.fixture
+def planner(store, monkeypatch):
+    """Makes planners; a training example costs 0.01 s and a validation nothing."""
+
+    def make(agent="mu2net", executor=LocalExecutor, cost=CHEAP, **config):
+        backbone = backbone_from_config(store.config.backbone)
+        anatomy = backbone.anatomy
+        config = SearchConfig(agent, **{"batch_size": 8, "num_validations": 2, **config})
+        measured = []
+        monkeypatch.setattr(planning, "measure_speed", lambda *arguments, **_: measured.append(arguments[3]) or cost)
+        chosen = make_agent(agent, anatomy, Scoring(anatomy.num_params, anatomy.flops), config.hparams)
+        made = ChildPlanner(
+            store,
+            executor(store),
+            backbone,
+            load_recorded_task(store, "one"),
+            chosen,
+            config,
+            TrainConfig(1, 1),
+            lambda event: None,
+            lambda: "no",
+        )
+        object.__setattr__(made, "measured", measured)
+        return made
+
+    return make
+
+
+class Standing(Clock):
+    """A clock that stands still."""
+
+    def elapsed(self):
+        return 0.0
+
+
+def plan(planner, **bounds):
+    budget = Budget(**bounds)
+    return planner.plan(budget, Standing(budget.seconds))
+
+
+def test_what_the_user_says_counts_up_to_one_pass(planner):
+    assert plan(planner(examples_per_validation=20), seconds=1.0).child == ChildBudget(2, 20)
+    assert plan(planner(examples_per_validation=10**6), children=3).child == ChildBudget(2, TRAIN)
+
+
+def test_children_alone_get_full_passes(planner):
+    assert plan(planner(), children=3) == Plan(ChildBudget(2, TRAIN))
+
+
+def test_examples_are_divided_into_children(planner):
+    assert plan(planner(), examples=12 * 2 * 20).child == ChildBudget(2, 20)
+    assert plan(planner(), examples=3 * 2 * 20, children=3).child == ChildBudget(2, 20)
+
+
+def test_time_is_divided_into_children(planner):
+    made = planner()
+    planned = plan(made, seconds=12 * 2 * 0.201)
+    assert planned.child == ChildBudget(2, 20)
+    assert planned.seconds == pytest.approx(0.4)
+    (proposal,) = made.measured
+    assert all(slot.is_trainable for slot in proposal.slots)
+
+
+def test_a_child_never_gets_more_than_the_whole_time(planner):
+    """Twelve children on four workers are three each; one child cannot be divided among them."""
+    assert plan(planner(executor=Parallel), seconds=3 * 2 * 0.201).child == ChildBudget(2, 20)
+    alone = plan(planner(executor=Parallel), seconds=2 * 0.201, children=1)
+    assert alone.child == ChildBudget(2, 20)
+    assert alone.seconds == pytest.approx(0.4)
+
+
+def test_the_time_that_was_spent_before_counts(planner):
+    clock = Standing(100.0, earlier=100.0 - 12 * 2 * 0.201)
+    assert planner().plan(Budget(seconds=100.0), clock).child == ChildBudget(2, 20)
+
+
+@pytest.mark.parametrize("agent", ["linear", "finetune"])
+def test_a_baseline_run_gets_what_a_cycle_may_spend(planner, agent):
+    assert plan(planner(agent), children=5).child == ChildBudget(10, TRAIN)
+    assert plan(planner(agent), examples=TRAIN * 7).child == ChildBudget(7, TRAIN)
+    assert plan(planner(agent, examples_per_validation=24), children=5).child == ChildBudget(10, 24)
+
+
+def test_baseline_runs_share_the_time_in_rounds(planner):
+    """Four runs on one worker come one after the other; on four workers each has all the time."""
+    seconds = 4 * 5 * (TRAIN + 0.1) * 0.01
+    one = planner("linear")
+    assert plan(one, seconds=seconds).child == ChildBudget(5, TRAIN)
+    assert [slot.slot.name for slot in one.measured[0].slots if slot.is_trainable] == ["norm", "head"]
+    assert plan(planner("linear", Parallel), seconds=seconds / 4).child == ChildBudget(5, TRAIN)
+    assert plan(planner("linear", Parallel, generation_size=5), seconds=seconds / 2).child == ChildBudget(5, TRAIN)
+
+
+@pytest.mark.parametrize("agent", ["mu2net", "linear"])
+def test_too_little_is_an_error_that_says_how_much(planner, agent):
+    with pytest.raises(BudgetError, match=r"budget of 7 training examples .*at least --examples 8"):
+        plan(planner(agent), examples=7)
+    with pytest.raises(BudgetError, match=r"time budget of 9 s .*at least --time 120s"):
+        plan(planner(agent, cost=Cost(10.0, 0.0), generation_size=1), seconds=9)
+
+
+def test_the_image_size_of_the_search_is_measured(planner):
+    made = planner(hparams={"ds_image_size": 16, "opt_lr": 0.5})
+    plan(made, seconds=100)
+    assert made.measured[0].hparams["ds_image_size"] == 16

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from mu2net.nn.chain import build_chain
+from mu2net.nn.precision import choose_device
+from mu2net.nn.roots import backbone_from_config
+from mu2net.search.images import load_recorded_task
+from mu2net.search.probe import PROBE_SIZE, check_probe, environment, make_probe
+
+CPU = choose_device("cpu")
+
+
+@pytest.fixture
+def network(store):
+    """A network with a head that tells classes apart, and its system's backbone."""
+    backbone = backbone_from_config(store.config.backbone)
+    parts = [(component.slot, store.load(component.digest)) for component in store.root().components]
+    head = backbone.anatomy.slots(2)[-1]
+    tensors = backbone.fresh(head, 0, num_classes=3)
+    tensors["weight"].copy_(torch.randn(tensors["weight"].shape, generator=torch.Generator().manual_seed(0)))
+    return build_chain(backbone, [*parts, (head, tensors)]).eval(), backbone
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_probe_is_the_first_images_and_bit_equal_again(store, network, precision):
+    chain, backbone = network
+    split = load_recorded_task(store, "one").validation
+    tensors, recorded = make_probe(chain, backbone, split, 8, CPU, precision)
+    assert np.array_equal(tensors["images"].numpy(), split.pixels(8)[np.arange(PROBE_SIZE)])
+    assert tensors["logits"].shape == (PROBE_SIZE, 3)
+    assert torch.equal(tensors["logits"], tensors["logits_float32"]) == (precision == "float32")
+    result = check_probe(chain, backbone, tensors, recorded, CPU, precision)
+    assert (result.is_bit_equal, result.max_difference, result.num_logits) == (True, 0.0, PROBE_SIZE * 3)
+
+
+def test_it_does_not_depend_on_the_number_of_threads(store, network):
+    chain, backbone = network
+    split = load_recorded_task(store, "one").validation
+    tensors, recorded = make_probe(chain, backbone, split, 8, CPU, "float32")
+    torch.set_num_threads(2)
+    assert check_probe(chain, backbone, tensors, recorded, CPU, "float32").is_bit_equal
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize("name", ["logits", "logits_float32"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_one_changed_bit_is_found(store, network, precision, name):
+    chain, backbone = network
+    tensors, recorded = make_probe(chain, backbone, load_recorded_task(store, "one").validation, 8, CPU, precision)
+    bits = tensors[name].clone()
+    bits.view(torch.int32)[0, 0] ^= 1
+    result = check_probe(chain, backbone, {**tensors, name: bits}, recorded, CPU, precision)
+    assert result.is_bit_equal is False
+    assert 0 < result.max_difference < 1e-5
+
+
+def test_elsewhere_only_float32_logits_count(store, network):
+    chain, backbone = network
+    tensors, recorded = make_probe(chain, backbone, load_recorded_task(store, "one").validation, 8, CPU, "bfloat16")
+    away = {**recorded, "processor": "another", "torch": "1.0"}
+    other = {**tensors, "logits": tensors["logits"] + 1, "logits_float32": tensors["logits_float32"] + 2e-6}
+    result = check_probe(chain, backbone, other, away, CPU, "bfloat16")
+    assert result.is_bit_equal is None
+    assert result.max_difference == pytest.approx(2e-6, rel=0.5)
+    assert "torch: recorded '1.0', here" in result.reason
+    assert "processor: recorded 'another'" in result.reason
+
+
+@pytest.mark.parametrize("wrong", [torch.full((PROBE_SIZE, 3), float("nan")), torch.zeros(PROBE_SIZE, 4)])
+def test_logits_that_cannot_be_compared_are_infinitely_far(store, network, wrong):
+    chain, backbone = network
+    tensors, recorded = make_probe(chain, backbone, load_recorded_task(store, "one").validation, 8, CPU, "float32")
+    result = check_probe(chain, backbone, {**tensors, "logits_float32": wrong}, recorded, CPU, "float32")
+    assert (result.is_bit_equal, result.max_difference) == (False, float("inf"))
+
+
+def test_the_environment_says_what_bits_depend_on():
+    here = environment(CPU, "bfloat16", 16)
+    assert here["torch"] == str(torch.__version__)
+    assert (here["device"], here["precision"], here["batch"], here["threads"]) == ("cpu", "bfloat16", 16, 1)
+    assert here["processor"]
+    assert environment(torch.device("mps"), "float32", 16)["device"] == "mps"

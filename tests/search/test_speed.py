@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from mu2net.core.agents import make_agent
+from mu2net.core.population import Population
+from mu2net.core.rng import generator
+from mu2net.core.score import Scoring
+from mu2net.nn.roots import backbone_from_config
+from mu2net.search.executor import LocalExecutor
+from mu2net.search.images import load_recorded_task
+from mu2net.search.speed import measure_speed
+from mu2net.train.events import IntervalDone, TrainingStopped
+from mu2net.train.group import TrainConfig
+
+
+class Watched(LocalExecutor):
+    """Trains as ever; says that every interval took a second, or the first one a minute."""
+
+    parallelism = 2
+    groups: list
+
+    def submit(self, groups, observer, should_stop):
+        type(self).groups = list(groups)
+
+        def tell(event):
+            if isinstance(event, IntervalDone):
+                event = replace(event, seconds=1.0 if event.interval else 60.0)
+            observer(event)
+
+        return super().submit(groups, tell, should_stop)
+
+
+@pytest.fixture
+def measure(store):
+    def run(should_stop=lambda: "no", **config):
+        backbone = backbone_from_config(store.config.backbone)
+        anatomy = backbone.anatomy
+        agent = make_agent("finetune", anatomy, Scoring(anatomy.num_params, anatomy.flops))
+        proposal = agent.propose(Population.start("one", store.root(), ()), generator("x"), 1)[0]
+        signs = []
+        cost = measure_speed(
+            load_recorded_task(store, "one"),
+            backbone,
+            Watched(store),
+            proposal,
+            TrainConfig(4, 48, **config),
+            on_sign_of_life=lambda: signs.append(1),
+            should_stop=should_stop,
+        )
+        assert signs
+        return cost
+
+    return run
+
+
+def test_the_second_interval_of_a_child_per_worker_counts(measure):
+    cost = measure(batch_size=16)
+    (group,) = Watched.groups
+    assert len(group.jobs) == 2
+    assert group.config.examples_per_validation == 32
+    assert cost.train == pytest.approx(3 * cost.evaluate)
+    assert cost.train * 32 + cost.evaluate * 24 == pytest.approx(1.0)
+
+
+def test_a_batch_larger_than_the_split_is_measured_too(measure):
+    cost = measure(batch_size=64)
+    assert cost.train * 48 + cost.evaluate * 24 == pytest.approx(1.0)
+
+
+def test_stopping_is_no_division_by_zero(measure):
+    with pytest.raises(TrainingStopped, match="nothing was published"):
+        measure(lambda: "interval", batch_size=16)
+    with pytest.raises(TrainingStopped):
+        measure(lambda: "now", batch_size=16)
