@@ -76,3 +76,29 @@ def test_gradients_pass_the_activations():
     )
     assert analytic == pytest.approx(projected[:, 0].sum().item(), rel=1e-4)
     assert all(parameter.grad is not None for parameter in module.parameters())
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("groups", [1, 8])
+def test_leaving_out_taps_changes_neither_maps_nor_gradients(kernel: int, stride: int, groups: int) -> None:
+    for side in range(1, 14):
+        conv = SameConv2d(8, 8, kernel, stride, groups=groups).to_empty(device="cpu")
+        norm = FrozenBatchNorm(8).to_empty(device="cpu")
+        generator = torch.Generator().manual_seed(side)
+        with torch.no_grad():
+            for tensor in (conv.weight, norm.weight, norm.bias, norm.running_mean):
+                tensor.normal_(generator=generator)
+            norm.running_var.uniform_(0.5, 2.0, generator=generator)
+        maps = torch.randn(3, 8, side, side, generator=generator)
+        total = max((-(-side // stride) - 1) * stride + kernel - side, 0)
+        padded = F.pad(maps, (total // 2, total - total // 2) * 2)
+        expected = norm(F.conv2d(padded, conv.weight, None, stride, groups=groups))
+        weights = torch.randn(expected.shape, generator=generator)
+        parameters = [conv.weight, norm.weight, norm.bias]
+        expected_gradients = torch.autograd.grad((expected * weights).sum(), parameters)
+        found = conv.normalised(maps, norm)
+        gradients = torch.autograd.grad((found * weights).sum(), parameters)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+        for gradient, its in zip(gradients, expected_gradients, strict=True):
+            torch.testing.assert_close(gradient, its, rtol=1e-3, atol=1e-3)

@@ -32,17 +32,54 @@ class SameConv2d(nn.Conv2d):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - the name in nn.Conv2d
         """Return the feature maps."""
-        top, bottom = self._padding(input.shape[-2])
-        left, right = self._padding(input.shape[-1])
-        if top == bottom and left == right:
-            return F.conv2d(input, self.weight, None, self.stride, (top, left), groups=self.groups)
-        padded = F.pad(input, (left, right, top, bottom))
-        return F.conv2d(padded, self.weight, None, self.stride, groups=self.groups)
+        return self._convolve(input, self.weight, None)
 
-    def _padding(self, side: int) -> tuple[int, int]:
+    def normalised(self, maps_BCHW: torch.Tensor, norm: FrozenBatchNorm) -> torch.Tensor:
+        """Return the feature maps after a batch norm, which is folded into the kernel.
+
+        The statistics are constants, so this is the same function, with the same gradients, and spares a pass over the
+        maps.
+        """
+        scale, shift = norm.affine()
+        return self._convolve(maps_BCHW, self.weight * scale[:, None, None, None], shift)
+
+    def _convolve(self, maps: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        """Convolve with the taps that can meet the input, and with symmetric padding.
+
+        Taps that only ever meet padding are left out: at a side of 1, a depthwise kernel is one number per channel.
+        Where the padding is odd, the kernel gets a row and a column of zeros, which is cheaper than padding the maps.
+        On the meta device, where only operations are counted, the kernel stays as it was published.
+        """
+        if maps.is_meta:
+            return self._convolve_plainly(maps, weight, bias)
+        (top, bottom), rows = self._window(maps.shape[-2])
+        (left, right), columns = self._window(maps.shape[-1])
+        weight = weight[:, :, rows, columns]
+        if self.groups == self.in_channels == self.out_channels and weight.shape[-2:] == maps.shape[-2:] == (1, 1):
+            product = maps * weight.view(1, -1, 1, 1)
+            return product if bias is None else product + bias.view(1, -1, 1, 1)
+        if (top, left) != (bottom, right):
+            zeros = (max(right - left, 0), max(left - right, 0), max(bottom - top, 0), max(top - bottom, 0))
+            weight = F.pad(weight, zeros)
+        padding = (max(top, bottom), max(left, right))
+        return F.conv2d(maps, weight, bias, self.stride, padding, groups=self.groups)
+
+    def _convolve_plainly(self, maps: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         kernel, stride = self.kernel_size[0], self.stride[0]
-        total = max((-(-side // stride) - 1) * stride + kernel - side, 0)
-        return total // 2, total - total // 2
+        height, width = (max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in maps.shape[-2:])
+        padded = F.pad(maps, (width // 2, width - width // 2, height // 2, height - height // 2))
+        return F.conv2d(padded, weight, bias, self.stride, groups=self.groups)
+
+    def _window(self, side: int) -> tuple[tuple[int, int], slice]:
+        """Return the padding before and after a side, and the taps of the kernel that meet the input."""
+        kernel, stride = self.kernel_size[0], self.stride[0]
+        outputs = -(-side // stride)
+        total = max((outputs - 1) * stride + kernel - side, 0)
+        before = total // 2
+        first = max(0, before - (outputs - 1) * stride)
+        last = min(kernel, before + side)
+        after = max((outputs - 1) * stride + (last - first) - side - (before - first), 0)
+        return (before - first, after), slice(first, last)
 
 
 class FrozenBatchNorm(nn.Module):
@@ -62,6 +99,11 @@ class FrozenBatchNorm(nn.Module):
         self.register_buffer("running_mean", torch.empty(channels, device="meta"))
         self.register_buffer("running_var", torch.empty(channels, device="meta"))
 
+    def affine(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the factor and the shift of every channel, each of shape ``[C]``."""
+        scale = self.weight * torch.rsqrt(self.running_var + BATCH_NORM_EPS)
+        return scale, self.bias - self.running_mean * scale
+
     def forward(self, maps_BCHW: torch.Tensor) -> torch.Tensor:
         """Return the normalised feature maps."""
         statistics = self.running_mean, self.running_var
@@ -78,7 +120,7 @@ class Stem(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the first feature maps."""
-        return F.relu6(self.bn(self.conv(images)), inplace=True)
+        return F.relu6(self.conv.normalised(images, self.bn), inplace=True)
 
 
 class InvertedResidual(nn.Module):
@@ -109,9 +151,9 @@ class InvertedResidual(nn.Module):
         """Return the block's feature maps."""
         inner = maps_BCHW
         if self.has_expansion:
-            inner = F.relu6(self.expand_bn(self.expand(inner)), inplace=True)
-        inner = F.relu6(self.depthwise_bn(self.depthwise(inner)), inplace=True)
-        projected: torch.Tensor = self.project_bn(self.project(inner))
+            inner = F.relu6(self.expand.normalised(inner, self.expand_bn), inplace=True)
+        inner = F.relu6(self.depthwise.normalised(inner, self.depthwise_bn), inplace=True)
+        projected = self.project.normalised(inner, self.project_bn)
         return projected + maps_BCHW if self.has_skip else projected
 
 
@@ -125,4 +167,4 @@ class ConvHead(nn.Module):
 
     def forward(self, maps_BCHW: torch.Tensor) -> torch.Tensor:
         """Return the pooled features."""
-        return F.relu6(self.bn(self.conv(maps_BCHW)), inplace=True).mean(dim=(2, 3))
+        return F.relu6(self.conv.normalised(maps_BCHW, self.bn), inplace=True).mean(dim=(2, 3))
