@@ -61,6 +61,7 @@ class System:
         self._backbone: Backbone = backbone_from_config(store.config.backbone)
         self._networks = inference.NetworkCache(store, self._backbone)
         self._tasks: dict[str, LoadedTask] = {}
+        self._observer: Observer = ignore
 
     @classmethod
     def create(
@@ -192,7 +193,7 @@ class System:
             group_column=group_column,
             skip_bad_images=skip_bad_images,
         ).pinned()
-        data = load_task(description, self.directory / CACHE_NAME, progress=_decoding(name, observer))
+        data = load_task(description, self.directory / CACHE_NAME, progress=self._decoding(name, observer))
         counts = {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)}
         self._store.add_task(
             TaskRecord(
@@ -373,11 +374,12 @@ class System:
 
     def _data(self, name: str, observer: Observer) -> LoadedTask:
         """Return a task's images, which must be those that it was added with."""
+        progress = self._decoding(name, observer)
         if name not in self._tasks:
-            self._tasks[name] = load_recorded_task(self._store, name, _decoding(name, observer))
+            self._tasks[name] = load_recorded_task(self._store, name, progress)
         return self._tasks[name]
 
-
-def _decoding(name: str, observer: Observer) -> Progress:
-    """Return how decoding images tells an observer how far it is."""
-    return lambda done, total: observer(Preparing(f"decoding the images of {name}", done, total))
+    def _decoding(self, name: str, observer: Observer) -> Progress:
+        """Return how decoding tells how far it is: always the observer of the running call, since images are kept."""
+        self._observer = observer
+        return lambda done, total: self._observer(Preparing(f"decoding the images of {name}", done, total))
