@@ -45,7 +45,7 @@ class System:
         >>> import mu2net
         >>> system = mu2net.System.create("pets", root="vit:dim=32,depth=2,heads=2,patch=4,image=16")
         >>> system.add_task("digits", "demo:digits").num_train
-        1618
+        1252
         >>> task = system.evolve("digits", children=2, examples_per_validation=256, num_validations=2)
         >>> task.children, task.precision is not None
         (2, True)
