@@ -75,12 +75,12 @@ def test_the_planned_children_fit(total, cost, work, children):
 
 def test_validations_are_given_up_before_children():
     work = Workload(1000, 0, 50, num_validations=4)
-    assert plan_child(12 * 4 * 70, IN_EXAMPLES, work) == ChildBudget(4, 70)
-    assert plan_child(12 * 4 * 50 - 1, IN_EXAMPLES, work) == ChildBudget(3, 66)
-    assert plan_child(12 * 50, IN_EXAMPLES, work) == ChildBudget(1, 50)
-    assert plan_child(12 * 50 - 1, IN_EXAMPLES, work) == ChildBudget(1, 54)
-    assert plan_child(50, IN_EXAMPLES, work) == ChildBudget(1, 50)
-    assert plan_child(49, IN_EXAMPLES, work) is None
+    assert plan_child(12 * 4 * 70, IN_EXAMPLES, work, 12) == ChildBudget(4, 70)
+    assert plan_child(12 * 4 * 50 - 1, IN_EXAMPLES, work, 12) == ChildBudget(3, 66)
+    assert plan_child(12 * 50, IN_EXAMPLES, work, 12) == ChildBudget(1, 50)
+    assert plan_child(12 * 50 - 1, IN_EXAMPLES, work, 12) == ChildBudget(1, 54)
+    assert plan_child(50, IN_EXAMPLES, work, 12) == ChildBudget(1, 50)
+    assert plan_child(49, IN_EXAMPLES, work, 12) is None
 
 
 def test_validation_is_paid_for_and_takes_a_quarter_at_most():

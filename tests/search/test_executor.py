@@ -109,24 +109,23 @@ def test_trained_tensors_are_the_callers_own(shared_store, two):
     assert tensor.dtype == torch.float32
 
 
+def alone(store, name, num_validations):
+    """A group of one child."""
+    group = make_group(store, 1, num_validations=num_validations)
+    job = ChildJob(name, group.jobs[0].proposal, 3)
+    return TrainGroup(group.task, (job,), group.config, group.seed_key, group.backbone)
+
+
 def test_several_groups_are_trained_at_once(shared_store, two):
-    groups = [make_group(shared_store, 1, num_validations=count) for count in (1, 2, 3)]
-    groups = [
-        TrainGroup(
-            group.task,
-            tuple(ChildJob(f"{number}", job.proposal, 3) for job in group.jobs),
-            group.config,
-            group.seed_key,
-            group.backbone,
-        )
-        for number, group in enumerate(groups)
-    ]
-    trained = train(two, *groups)
-    assert {identity: len(child.metrics.validations) for identity, child in trained.items()} == {
-        "0": 1,
-        "1": 2,
-        "2": 3,
-    }
+    trained = train(two, *(alone(shared_store, str(count), count) for count in (1, 2, 3)))
+    assert {name: len(child.metrics.validations) for name, child in trained.items()} == {"1": 1, "2": 2, "3": 3}
+
+
+def test_stop_after_the_interval_also_reaches_groups_that_wait(shared_store, two):
+    groups = [alone(shared_store, str(number), 200) for number in range(4)]
+    trained = train(two, *groups, should_stop=lambda: "interval")
+    assert len(trained) == 4
+    assert all(len(child.metrics.validations) < 200 for child in trained.values())
 
 
 def test_stop_after_the_interval_reaches_workers(shared_store, two):
@@ -169,12 +168,15 @@ def test_an_error_of_a_worker_is_raised_here(shared_store, two):
     assert set(train(two, group)) == {"child-0", "child-1"}
 
 
-def test_workers_live_in_sessions_of_their_own(two):
+def test_workers_live_in_sessions_of_their_own(shared_store, two):
     """So a Ctrl-C of the terminal reaches only the process that started them."""
+    train(two, make_group(shared_store, 2))
+    assert len(pids(two)) == 2
     assert all(os.getsid(pid) == pid != os.getsid(0) for pid in pids(two))
 
 
 def test_a_killed_worker_is_a_clear_error_and_the_next_group_gets_new_ones(shared_store, two):
+    train(two, make_group(shared_store, 2))
     group = make_group(shared_store, 2, num_validations=100_000)
     before = pids(two)
 
@@ -191,6 +193,7 @@ def test_a_killed_worker_is_a_clear_error_and_the_next_group_gets_new_ones(share
 
 
 def test_a_worker_that_died_between_groups_is_the_same_error(shared_store, two):
+    train(two, make_group(shared_store, 2))
     victim = pids(two)[1]
     os.kill(victim, signal.SIGKILL)
     wait_until(lambda: not is_running(victim))

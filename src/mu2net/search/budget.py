@@ -11,7 +11,7 @@ from mu2net.errors import BudgetError, ConfigError
 PAPER_EXAMPLES_PER_VALIDATION = 51_200
 """The most training examples between two validations (arXiv 2205.10937), used where time sets no other bound."""
 
-TARGET_CHILDREN = 12
+TARGET_CHILDREN = 8
 """How many children a time budget is divided into, when everything would train."""
 
 

@@ -38,7 +38,7 @@ class SearchConfig:
     seed: int = 0
     s_size: float = 1.0
     s_compute: float = 1.0
-    generation_size: int = 4
+    generation_size: int = 2
     batch_size: int = 64
     num_validations: int = 4
     examples_per_validation: int | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from math import ceil
 from typing import Any
 
 from mu2net.core.agents import Agent, Trained, make_agent
@@ -232,11 +233,15 @@ class Cycle:
         return fitting or int(share >= _WORTHWHILE) * self._workshop.executor.parallelism
 
     def _expected_seconds(self, history: Sequence[Path]) -> float | None:
-        """Return what a child takes: the mean so far, before that as planned; ``None`` where nothing is known."""
-        seconds = [path.metrics.seconds for path in history if path.metrics]
-        if not seconds:
+        """Return what a child of the planned size takes: at the pace so far, before that as planned.
+
+        ``None`` where nothing is known.
+        """
+        measured = [path.metrics for path in history if path.metrics and path.metrics.examples]
+        if not measured:
             return self._plan.seconds
-        return max(sum(seconds) / len(seconds), 1e-6)
+        pace = sum(metrics.seconds for metrics in measured) / sum(metrics.examples for metrics in measured)
+        return max(pace * self._plan.child.examples, 1e-6)
 
     def _id(self, population: Population, child: int) -> str:
         return path_id(self._record.task, self._record.number, population.generation, child)
@@ -281,20 +286,36 @@ class Cycle:
         return results
 
     def _group_config(self, population: Population) -> TrainConfig:
-        """Return the children's budget; the last one of a time budget may be smaller."""
+        """Return the children's budget: the planned one, fitted to the time that is left."""
         child = self._plan.child
         earlier = [path for path in population.lineage.values() if path.id.startswith(self._prefix())]
         expected = self._expected_seconds(earlier)
         if self._budget.seconds is not None and expected is not None:
-            share = self._clock.remaining() / expected
-            if share < 1:
-                examples = max(int(child.examples_per_validation * share), self._config.batch_size)
-                child = replace(child, examples_per_validation=min(examples, child.examples_per_validation))
+            share = self._share_of_plan(expected, len(earlier))
+            examples = max(int(child.examples_per_validation * share), self._config.batch_size)
+            child = replace(child, examples_per_validation=min(examples, len(self._data.train)))
         return replace(
             self._train_config,
             num_validations=child.num_validations,
             examples_per_validation=child.examples_per_validation,
         )
+
+    def _share_of_plan(self, expected: float, done: int) -> float:
+        """Return how much of its planned budget a child gets.
+
+        The last child gets what is left. Where the number of children is bounded too, and their size was planned, they
+        share the time that is left, so that none of it is lost when children turn out cheaper than planned.
+
+        Args:
+            expected: Seconds that a child of the planned size takes.
+            done: Children that are trained already.
+        """
+        left = self._clock.remaining()
+        is_planned = self._plan.seconds is not None and not self._agent.is_baseline
+        if self._budget.children is None or not is_planned or not done:
+            return min(1.0, left / expected)
+        rounds = ceil(max(self._budget.children - done, 1) / self._workshop.executor.parallelism)
+        return left / rounds / expected
 
     def _observe(self, event: Event) -> None:
         if isinstance(event, IntervalDone):

@@ -249,7 +249,7 @@ class System:
             seed: Seed of the cycle; the system's by default.
             hparams: Starting values of hyperparameters.
             fixed: Hyperparameters that keep their starting values, for instance ``["ds_image_size"]``.
-            generation_size: Children that are sampled together; 4 by default.
+            generation_size: Children that are sampled together; 2 by default.
             batch_size: Images per training step; 64 by default.
             num_validations: Validations per child; 4 by default.
             examples_per_validation: Training examples per validation; planned from the budget by default.
