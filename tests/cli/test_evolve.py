@@ -16,6 +16,7 @@ NOTHING = {
     "s_compute": None,
     "seed": None,
     "hparams": None,
+    "fixed": None,
     "generation_size": None,
     "batch_size": None,
     "num_validations": None,
@@ -43,6 +44,7 @@ def test_everything_that_is_said_is_passed_on(run, fake):
     result = run(
         *("evolve", "pets", "--agent", "freeze:3", "--time", "1h30m", "--children", 8, "--examples", 5000),
         *("--s-size", 0.95, "--s-compute", 0.9, "--seed", 4, "--set", "opt_lr=0.02", "--set", "ds_crop=false"),
+        *("--fix", "ds_image_size"),
         *("--generation-size", 2, "--batch-size", 16, "--num-validations", 3, "--examples-per-validation", 100),
         *("--precision", "bfloat16", "--device", "cpu", "--workers", 3, "--threads", 2, "--restart"),
     )
@@ -58,6 +60,7 @@ def test_everything_that_is_said_is_passed_on(run, fake):
             "s_compute": 0.9,
             "seed": 4,
             "hparams": {"opt_lr": 0.02, "ds_crop": False},
+            "fixed": ["ds_image_size"],
             "generation_size": 2,
             "batch_size": 16,
             "num_validations": 3,

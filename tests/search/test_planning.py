@@ -73,13 +73,13 @@ def test_children_alone_get_full_passes(planner):
 
 
 def test_examples_are_divided_into_children(planner):
-    assert plan(planner(), examples=12 * 2 * 20).child == ChildBudget(2, 20)
+    assert plan(planner(), examples=8 * 2 * 20).child == ChildBudget(2, 20)
     assert plan(planner(), examples=3 * 2 * 20, children=3).child == ChildBudget(2, 20)
 
 
 def test_time_is_divided_into_children(planner):
     made = planner()
-    planned = plan(made, seconds=12 * 2 * 0.201)
+    planned = plan(made, seconds=8 * 2 * 0.201)
     assert planned.child == ChildBudget(2, 20)
     assert planned.seconds == pytest.approx(0.4)
     (proposal,) = made.measured
@@ -87,15 +87,15 @@ def test_time_is_divided_into_children(planner):
 
 
 def test_a_child_never_gets_more_than_the_whole_time(planner):
-    """Twelve children on four workers are three each; one child cannot be divided among them."""
-    assert plan(planner(executor=Parallel), seconds=3 * 2 * 0.201).child == ChildBudget(2, 20)
+    """Eight children on four workers are two each; one child cannot be divided among them."""
+    assert plan(planner(executor=Parallel), seconds=2 * 2 * 0.201).child == ChildBudget(2, 20)
     alone = plan(planner(executor=Parallel), seconds=2 * 0.201, children=1)
     assert alone.child == ChildBudget(2, 20)
     assert alone.seconds == pytest.approx(0.4)
 
 
 def test_the_time_that_was_spent_before_counts(planner):
-    clock = Standing(100.0, earlier=100.0 - 12 * 2 * 0.201)
+    clock = Standing(100.0, earlier=100.0 - 8 * 2 * 0.201)
     assert planner().plan(Budget(seconds=100.0), clock).child == ChildBudget(2, 20)
 
 
@@ -109,10 +109,10 @@ def test_a_baseline_run_gets_what_a_cycle_may_spend(planner, agent):
 def test_baseline_runs_share_the_time_in_rounds(planner):
     """Four runs on one worker come one after the other; on four workers each has all the time."""
     seconds = 4 * 5 * (TRAIN + 0.1) * 0.01
-    one = planner("linear")
+    one = planner("linear", generation_size=4)
     assert plan(one, seconds=seconds).child == ChildBudget(5, TRAIN)
     assert [slot.slot.name for slot in one.measured[0].slots if slot.is_trainable] == ["norm", "head"]
-    assert plan(planner("linear", Parallel), seconds=seconds / 4).child == ChildBudget(5, TRAIN)
+    assert plan(planner("linear", Parallel, generation_size=4), seconds=seconds / 4).child == ChildBudget(5, TRAIN)
     assert plan(planner("linear", Parallel, generation_size=5), seconds=seconds / 2).child == ChildBudget(5, TRAIN)
 
 
