@@ -41,6 +41,7 @@ def write_pictures(
 
 @pytest.fixture(scope="session")
 def pictures() -> Callable[..., Path]:
+    """Writes the pictures of a task into a folder."""
     return write_pictures
 
 

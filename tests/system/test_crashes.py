@@ -194,7 +194,7 @@ def test_the_command_with_worker_processes(copy_of):
     assert store.live_path("one") is None
     assert len(workers) == 2
     wait_until(lambda: all(ended(worker) for worker in workers))
-    again = run(COMMAND, *arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    again = run(COMMAND, *arguments, "--workers", "1", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     output, _ = again.communicate(timeout=200)
     assert again.returncode == 0, output
     assert outcome(killed) == outcome(whole)
