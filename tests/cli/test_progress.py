@@ -133,16 +133,6 @@ def test_without_a_time_budget_the_time_left_is_estimated(clock):
     assert progress.left() == "about 1m30s left"
 
 
-def test_siblings_are_compared_although_each_is_said_to_be_the_best(network_path):
-    progress = Progress("pets")
-    first = progress.update(ChildRecorded(network_path("pets/0/0/0", 0.8), 0.8, True, True))
-    second = progress.update(ChildRecorded(network_path("pets/0/0/1", 0.6), 0.6, True, True))
-    assert "best so far" in first[0].text
-    assert "kept" in second[0].text
-    assert "best so far" not in second[0].text
-    assert progress.best == 0.8
-
-
 def test_work_of_unknown_length_has_no_fraction():
     progress = Progress("pets")
     assert progress.fraction() is None

@@ -105,6 +105,8 @@ def _print_added(task: TaskSummary, directory: Path) -> None:
     splits = f"{task.num_train:,} training, {task.num_validation:,} validation, {task.num_test:,} test images"
     out = console()
     say(out, f"Added {kind} {task.name}: {plural(len(task.classes), 'class')}; {splits}")
+    if task.num_skipped:
+        say(out, f"{plural(task.num_skipped, 'image')} that do not decode were left out", "yellow")
     say(out, f"Next: mu2net evolve {task.name}{_option(directory)}", "dim")
 
 

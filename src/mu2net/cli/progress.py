@@ -63,7 +63,6 @@ class Progress:
     best: float | None = None
     is_publishing: bool = False
     _announced: set[str] = field(default_factory=set)
-    _best_score: float = float("-inf")
     _began: float = field(init=False)
     _search_began: float = 0.0
     _at_start: float = 0.0
@@ -136,12 +135,10 @@ class Progress:
         self.children_done += 1
         if path.id in self.waiting:
             self.waiting.remove(path.id)
-        # Siblings are not in the population yet when ``is_best`` is said, so their scores are compared here.
-        is_best = event.is_best and event.score >= self._best_score
-        if is_best:
-            self.best, self._best_score = path.quality, event.score
+        if event.is_best:
+            self.best = path.quality
         self.examples_done += path.metrics.examples if path.metrics else 0
-        return [Line(_recorded(event, is_best=is_best), "result")]
+        return [Line(_recorded(event), "result")]
 
     @property
     def current(self) -> float | None:
@@ -234,9 +231,9 @@ def _bounds(budget: Budget) -> str:
     return " or ".join(bounds)
 
 
-def _recorded(event: ChildRecorded, *, is_best: bool) -> str:
+def _recorded(event: ChildRecorded) -> str:
     path = event.path
-    verdict = "best so far" if is_best else "kept" if event.is_kept else "not kept"
+    verdict = "best so far" if event.is_best else "kept" if event.is_kept else "not kept"
     spent = f", {duration(path.metrics.seconds)}" if path.metrics else ""
     trained = sum(component.num_params for component in path.components if _is_own(path, component.task))
     return f"child {path.id}: {percent(path.quality)} validation, {verdict} ({quantity(trained)} own parameters{spent})"

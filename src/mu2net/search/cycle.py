@@ -112,6 +112,7 @@ class Cycle:
         )
         self._group_seconds: dict[int, float] = {}
         self._seconds_per_child = 0.0
+        self._kept: tuple[Path, ...] = ()
         self._plan = _recorded_plan(record.config) if record else self._make_plan()
         self._record = record or self._start(replaces)
 
@@ -264,6 +265,7 @@ class Cycle:
         trained = {identity: recorded[identity] for identity in ids if identity in recorded}
         if missing:
             self._workshop.observer(GenerationStarted(population.generation, tuple(missing)))
+            self._kept = tuple(child.path for child in trained.values() if self._agent.keeps(population, child.path))
             for result in self._results(population, proposals, missing):
                 child = missing[result.id]
                 trained[result.id] = self._record_child(population, child, proposals[child], result)
@@ -344,9 +346,10 @@ class Cycle:
             population.generation, child, proposal, components, result.metrics, is_kept, self._seconds_per_child
         )
         path = store.record_child(self._record, entry)
-        best = self._agent.best(replace(population, own=(*population.own, path)))
+        self._kept += (path,) if is_kept else ()
+        best = self._agent.best(replace(population, own=(*population.own, *self._kept)))
         score = self._agent.score(population, path)
-        self._workshop.observer(ChildRecorded(path, score, is_kept, is_kept and best is path))
+        self._workshop.observer(ChildRecorded(path, score, is_kept, best is path))
         return Trained(proposal, path)
 
     def _publish(self, population: Population) -> Path:

@@ -129,7 +129,7 @@ class ProcessExecutor:
         for group in groups:
             _decode_once(group)
         if not self._workers:
-            self._start(observer)
+            self._start(observer, should_stop)
         orders = deque(
             Order(part, replace(group.config, threads=group.config.threads or 1), group.seed_key)
             for group in groups
@@ -193,7 +193,7 @@ class ProcessExecutor:
             "what was recorded before is safe. If memory ran out, use fewer workers or a smaller batch size"
         )
 
-    def _start(self, observer: Observer) -> None:
+    def _start(self, observer: Observer, should_stop: StopCheck) -> None:
         for _ in range(self._size):
             ours, theirs = Pipe()
             code = f"from mu2net.search.worker import main; main({theirs.fileno()})"
@@ -206,6 +206,9 @@ class ProcessExecutor:
             self._workers.append((process, ours))
         waiting: dict[Any, int] = {connection: number for number, (_, connection) in enumerate(self._workers)}
         while waiting:
+            if should_stop() == "now":
+                self.close()
+                raise TrainingStopped("stopped at once, while workers were starting; what was recorded before is safe")
             observer(BatchDone("prepare", -1, self._size - len(waiting), self._size))
             for connection in wait(list(waiting), timeout=1.0):
                 answer = self._receive(connection, waiting)

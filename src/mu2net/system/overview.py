@@ -36,6 +36,7 @@ def _summarize_task(store: Store, task: TaskRecord, path: Path | None, sharers: 
         num_train=task.counts.get("train", 0),
         num_validation=task.counts.get("validation", 0),
         num_test=task.counts.get("test", 0),
+        num_skipped=task.counts.get("skipped", 0),
         path_id=path.id if path else None,
         agent=path.agent if path else None,
         validation=measured.quality if measured else None,

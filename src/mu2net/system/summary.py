@@ -30,6 +30,7 @@ class TaskSummary(Answer):
         num_train: Training images.
         num_validation: Validation images.
         num_test: Test images.
+        num_skipped: Images that do not decode and were left out.
         path_id: Its live path; ``None`` while it was never evolved.
         agent: The agent that made the path.
         validation: Top-1 accuracy on the validation split, in [0, 1].
@@ -53,6 +54,7 @@ class TaskSummary(Answer):
     num_train: int
     num_validation: int
     num_test: int
+    num_skipped: int = 0
     path_id: str | None = None
     agent: str | None = None
     validation: float | None = None
