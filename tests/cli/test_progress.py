@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from mu2net.cli.progress import Progress
 from mu2net.search.budget import Budget, ChildBudget
-from mu2net.search.events import ChildPlanned, ChildRecorded, CycleStarted, GenerationStarted, Preparing
+from mu2net.search.events import ChildPlanned, CycleStarted, GenerationStarted, Preparing
 from mu2net.train.events import BatchDone, IntervalDone
 
 

@@ -163,7 +163,7 @@ def test_what_is_kept_was_compared_with_its_own_parent(lab):
     assert {child.is_kept for child in lab.store.children("one")} == {True, False}
 
 
-@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("agent", [*EVOLVING, "finetune"])
 def test_no_agent_descends_from_a_private_path(lab, new_task, pictures, tmp_path, agent):
     new_task(lab.store, "secret", pictures(tmp_path / "secret", seed=7), is_private=True)
     secret = lab.run("secret", agent="finetune")
@@ -285,7 +285,7 @@ MOMENTS = [
 
 
 class TestResume:
-    @pytest.mark.parametrize("agent", ["munet", "mu2net", "mu2net-plus", "linear"])
+    @pytest.mark.parametrize("agent", ["munet", "mu2net-plus", "linear"])
     def test_ends_as_if_never_interrupted(self, lab, make_lab, template, tmp_path, agent):
         for each in (lab, whole := make_lab(Store.open(shutil.copytree(template, tmp_path / "whole")))):
             each.run("two", agent="finetune")
