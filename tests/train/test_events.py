@@ -6,7 +6,7 @@ def test_batches_are_thinned_out_and_intervals_are_not():
     reporter = Reporter(seen.append, gap=3600)
     for done in range(5):
         reporter.batch("train", 0, done, 5)
-    done = IntervalDone("a", 0, 0.5, 1.0, 10, 0.1, 2.0)
+    done = IntervalDone("a", 0, 0.5, 1.0, 10, 0.1, 2.0, 0.5)
     reporter.interval(done)
     reporter.interval(done)
     assert seen == [BatchDone("train", 0, 0, 5), done, done]

@@ -47,12 +47,12 @@ def measure_speed(
     Raises:
         TrainingStopped: ``should_stop`` said so before the second time was over.
     """
-    seconds: list[float] = []
+    done: list[IntervalDone] = []
 
     def observe(event: Event) -> None:
         on_sign_of_life()
         if isinstance(event, IntervalDone) and event.interval == 1:
-            seconds.append(event.seconds)
+            done.append(event)
 
     batch = min(config.batch_size, len(task.train))
     evaluated = min(_EVALUATED, len(task.validation))
@@ -65,10 +65,10 @@ def measure_speed(
     )
     jobs = tuple(ChildJob(f"speed-{number}", proposal, len(task.classes)) for number in range(executor.parallelism))
     group = TrainGroup(task, jobs, small, ("speed", task.name), backbone)
-    trained = list(executor.submit([group], observe, should_stop))
-    if not seconds:
+    list(executor.submit([group], observe, should_stop))
+    if not done:
         raise TrainingStopped("stopped before the first child was trained; nothing was published")
-    per_interval = trained[0].metrics.examples / 2
-    # A training step costs about three forward passes: forward, and the gradients of activations and parameters.
-    per_unit = sum(seconds) / len(seconds) / (3 * per_interval + evaluated)
-    return Cost(train=3 * per_unit, evaluate=per_unit)
+    validation = sum(event.validation_seconds for event in done)
+    training = sum(event.seconds for event in done) - validation
+    examples = sum(event.examples for event in done)
+    return Cost(train=max(training, 1e-9) / max(examples, 1), evaluate=max(validation, 1e-9) / (len(done) * evaluated))

@@ -139,6 +139,7 @@ class _Interval:
     examples: int = 0
     lr: float = 0.0
     seconds: float = 0.0
+    validation_seconds: float = 0.0
 
 
 class ChildRun:
@@ -215,12 +216,13 @@ class ChildRun:
         with self._compute.arithmetic():
             logits = self.chain.forward_range(entering, self.prefix.depth)
         correct = count_correct(logits[: batch.size].float(), batch.labels[: batch.size])
-        self.add_seconds(time.perf_counter() - started)
+        self.add_seconds(time.perf_counter() - started, is_validation=True)
         return correct
 
-    def add_seconds(self, seconds: float) -> None:
+    def add_seconds(self, seconds: float, *, is_validation: bool = False) -> None:
         """Charge the child for some of the group's time."""
         self._interval.seconds += seconds
+        self._interval.validation_seconds += seconds if is_validation else 0.0
 
     def finish_interval(self, accuracy: float) -> IntervalDone:
         """Keep the state if its accuracy is better than all before, and begin a new interval.
@@ -237,7 +239,9 @@ class ChildRun:
         self._validations.append(accuracy)
         self._losses.append(loss)
         self._close_interval()
-        return IntervalDone(self.id, number, accuracy, loss, done.examples, done.lr, done.seconds)
+        return IntervalDone(
+            self.id, number, accuracy, loss, done.examples, done.lr, done.seconds, done.validation_seconds
+        )
 
     def _close_interval(self) -> None:
         self._examples += self._interval.examples

@@ -49,6 +49,7 @@ class IntervalDone:
         examples: Training examples of the interval.
         lr: Learning rate of the interval's last step.
         seconds: The child's own seconds in the interval, training and validation.
+        validation_seconds: The part of them that validation took.
     """
 
     child: str
@@ -58,6 +59,7 @@ class IntervalDone:
     examples: int
     lr: float
     seconds: float
+    validation_seconds: float = 0.0
 
 
 Event = BatchDone | IntervalDone

@@ -229,7 +229,7 @@ class _Session:
         started, active = time.perf_counter(), self._active
         entering = [(child, self._prefixes.activation(child.prefix, batch)) for child in active]
         for child in active:
-            child.add_seconds((time.perf_counter() - started) / len(active))
+            child.add_seconds((time.perf_counter() - started) / len(active), is_validation=phase == "validate")
         return entering
 
     def _check(self, phase: Phase) -> StopSignal:
