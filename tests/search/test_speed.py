@@ -17,7 +17,7 @@ from mu2net.train.group import TrainConfig
 
 
 class Watched(LocalExecutor):
-    """Trains as ever; says that every interval took a second, a quarter of it to validate, or the first one a minute."""
+    """Trains as ever; says that an interval took a second, a quarter of it to validate, the first one a minute."""
 
     parallelism = 2
     groups: list
