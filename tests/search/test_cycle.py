@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from mu2net.core.selection import count_picks
-from mu2net.errors import BudgetError
+from mu2net.errors import BudgetError, ConfigError
 from mu2net.nn.precision import choose_device
 from mu2net.nn.roots import backbone_from_config
+from mu2net.search import cycle
 from mu2net.search.budget import Budget
 from mu2net.search.clock import Clock
 from mu2net.search.events import (
@@ -435,3 +436,26 @@ def test_only_the_best_of_all_siblings_so_far_is_said_to_be_the_best(lab):
     for index, event in enumerate(told):
         kept = [earlier.score for earlier in told[: index + 1] if earlier.is_kept]
         assert event.is_best == (event.is_kept and event.score >= max(kept))
+
+
+class Diverged(LocalExecutor):
+    """Trains as ever, and then says that no child reached its first validation."""
+
+    def submit(self, groups, observer, should_stop):
+        for child in super().submit(groups, observer, should_stop):
+            yield replace(child, metrics=replace(child.metrics, quality=0.0, validations=()))
+
+
+def test_a_cycle_whose_children_all_diverged_publishes_nothing(lab):
+    lab.executor = Diverged(lab.store)
+    with pytest.raises(ConfigError, match=r"diverged in every child.*opt_lr"):
+        lab.run("one", children=2)
+    assert lab.store.live_path("one") is None
+    assert lab.store.cycles("one")[0].state == "abandoned"
+    assert len(lab.store.history("one")) == 2
+
+
+def test_validation_is_capped(lab, monkeypatch):
+    monkeypatch.setattr(cycle, "MAX_VALIDATION_EXAMPLES", 5)
+    path = lab.run("one", children=1)
+    assert (path.quality * 5) == pytest.approx(round(path.quality * 5))

@@ -128,3 +128,9 @@ def test_the_image_size_of_the_search_is_measured(planner):
     made = planner(hparams={"ds_image_size": 16, "opt_lr": 0.5})
     plan(made, seconds=100)
     assert made.measured[0].hparams["ds_image_size"] == 16
+
+
+def test_fewer_examples_than_one_child_takes_is_an_error_that_says_how_many(planner):
+    with pytest.raises(BudgetError, match=r"smaller than one child, which takes 40 .*--examples 40"):
+        plan(planner(examples_per_validation=20), examples=39)
+    assert plan(planner(examples_per_validation=20), examples=40).child == ChildBudget(2, 20)

@@ -264,3 +264,17 @@ def test_without_any_budget_a_cycle_takes_ten_minutes(system, small):
 def stop(event):
     if isinstance(event, CycleStarted):
         raise Killed
+
+
+def test_there_are_no_more_workers_than_children_of_a_generation(system, small, monkeypatch):
+    made = []
+
+    class Watched(evolution.ProcessExecutor):
+        def __init__(self, store, task, workers):
+            made.append(workers)
+            super().__init__(store, task, 1)
+
+    monkeypatch.setattr(evolution, "ProcessExecutor", Watched)
+    monkeypatch.setattr(evolution, "default_workers", lambda: 64)
+    system.evolve("one", **{**small, "children": 1, "workers": None, "generation_size": 3})
+    assert made == [3]

@@ -19,12 +19,12 @@ from mu2net.core.rng import generator
 from mu2net.core.score import Scoring
 from mu2net.core.selection import count_picks
 from mu2net.data.task import TaskData
-from mu2net.errors import BudgetError, Mu2NetError
+from mu2net.errors import BudgetError, ConfigError, Mu2NetError
 from mu2net.nn.backbone import Backbone
 from mu2net.nn.precision import choose_device, choose_precision
 from mu2net.search.budget import Budget, ChildBudget, Plan
 from mu2net.search.clock import Clock
-from mu2net.search.config import SearchConfig
+from mu2net.search.config import MAX_VALIDATION_EXAMPLES, SearchConfig
 from mu2net.search.events import (
     ChildPlanned,
     ChildRecorded,
@@ -109,6 +109,7 @@ class Cycle:
             device=device,
             precision=choose_precision(config.precision, device, workshop.backbone),
             threads=config.threads,
+            max_validation_examples=MAX_VALIDATION_EXAMPLES,
         )
         self._group_seconds: dict[int, float] = {}
         self._seconds_per_child = 0.0
@@ -355,8 +356,8 @@ class Cycle:
     def _publish(self, population: Population) -> Path:
         """Publish the best path; the one that was live stays where nothing beat it."""
         best = self._agent.best(population)
-        if best is None:
-            raise self._nothing_found()
+        if best is None or not (best.metrics and best.metrics.validations):
+            raise self._nothing_found(has_diverged=best is not None)
         workshop = self._workshop
         workshop.observer(Publishing(best))
         path = publish_path(
@@ -366,11 +367,17 @@ class Cycle:
         workshop.observer(Published(path, self._agent.score(population, path), is_new))
         return path
 
-    def _nothing_found(self) -> Mu2NetError:
+    def _nothing_found(self, *, has_diverged: bool) -> Mu2NetError:
         """Return why there is nothing to publish; a cycle that the user stopped waits to go on, others are given up."""
         task = self._record.task
         if self._workshop.stop_request() != "no":
             return TrainingStopped(f"task {task!r} was stopped before a child was trained; nothing was published")
+        if has_diverged:
+            self._workshop.store.abandon_cycle(self._record, "training diverged in every child")
+            return ConfigError(
+                f"training of task {task!r} diverged in every child before its first validation; nothing was "
+                "published. Start with a smaller learning rate, for instance --set opt_lr=0.001"
+            )
         self._workshop.store.abandon_cycle(self._record, "the budget ended before a child was trained")
         return BudgetError(
             f"the budget of task {task!r} ended before a child was trained; nothing was published. "

@@ -11,6 +11,7 @@ from mu2net.core.population import Population
 from mu2net.core.proposal import Proposal
 from mu2net.core.rng import generator
 from mu2net.data.task import TaskData
+from mu2net.errors import BudgetError
 from mu2net.nn.backbone import Backbone
 from mu2net.search.budget import (
     IN_EXAMPLES,
@@ -26,7 +27,7 @@ from mu2net.search.budget import (
     too_small,
 )
 from mu2net.search.clock import Clock
-from mu2net.search.config import SearchConfig
+from mu2net.search.config import MAX_VALIDATION_EXAMPLES, SearchConfig
 from mu2net.search.events import Observer, Preparing
 from mu2net.search.executor import Executor
 from mu2net.search.speed import measure_speed
@@ -78,13 +79,20 @@ class ChildPlanner:
             TrainingStopped: The user asked to stop while speed was measured.
         """
         config = self.config
-        work = Workload(len(self.data.train), len(self.data.validation), config.batch_size, config.num_validations)
+        num_validated = min(len(self.data.validation), MAX_VALIDATION_EXAMPLES)
+        work = Workload(len(self.data.train), num_validated, config.batch_size, config.num_validations)
         child = full_child(work)
         if config.examples_per_validation is not None:
             child = replace(child, examples_per_validation=min(config.examples_per_validation, len(self.data.train)))
         if self.agent.is_baseline:
             return self._plan_run(budget, clock, work, child)
         if config.examples_per_validation is not None:
+            if budget.examples is not None and budget.examples < child.examples:
+                raise BudgetError(
+                    f"a budget of {budget.examples} training examples is smaller than one child, which takes "
+                    f"{child.examples} ({child.num_validations} intervals of {child.examples_per_validation}); nothing "
+                    f"was published. Give at least --examples {child.examples}, or smaller intervals"
+                )
             return Plan(child)
         target = min(TARGET_CHILDREN, budget.children or TARGET_CHILDREN)
         if budget.seconds is not None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from mu2net.core.proposal import Proposal
 from mu2net.data.task import TaskData
+from mu2net.errors import ConfigError
 from mu2net.nn.backbone import Backbone
 from mu2net.search.budget import Cost
 from mu2net.search.executor import Executor
@@ -66,6 +67,11 @@ def measure_speed(
     jobs = tuple(ChildJob(f"speed-{number}", proposal, len(task.classes)) for number in range(executor.parallelism))
     group = TrainGroup(task, jobs, small, ("speed", task.name), backbone)
     list(executor.submit([group], observe, should_stop))
+    if not done and should_stop() == "no":
+        raise ConfigError(
+            f"training of task {task.name!r} diverges at once; start with a smaller learning rate, "
+            "for instance --set opt_lr=0.001"
+        )
     if not done:
         raise TrainingStopped("stopped before the first child was trained; nothing was published")
     validation = sum(event.validation_seconds for event in done)

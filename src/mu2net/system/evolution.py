@@ -36,7 +36,7 @@ class Evolution:
         name: The task.
         options: Fields of ``SearchConfig`` that were given.
         budget: The budget that was given; ``None`` for the interrupted cycle's, or 10 minutes.
-        workers: Number of worker processes; ``None`` for one per core on a CPU, and one on an accelerator.
+        workers: Number of worker processes at most; ``None`` for one per core on a CPU, and one on an accelerator.
         restart: Whether an interrupted cycle is given up.
     """
 
@@ -60,27 +60,35 @@ class Evolution:
         with (
             self.store.evolving(),
             InterruptHandler(is_active=handle_interrupts, observer=observer) as interrupts,
-            self._executor() as executor,
         ):
-            tell = _interruptible(observer, interrupts)
-            workshop = Workshop(self.store, self.backbone, executor, tell, lambda: interrupts.request)
-            self._cycle(workshop, load).run()
+            interrupted = self.store.running_cycle(self.name)
+            record = None if self.restart else interrupted
+            config = self._config(record)
+            with self._executor(config) as executor:
+                tell = _interruptible(observer, interrupts)
+                workshop = Workshop(self.store, self.backbone, executor, tell, lambda: interrupts.request)
+                budget = self._budget(record)
+                clock = Clock(budget.seconds, record.spent_seconds if record else 0.0)
+                replaces = None if record else interrupted
+                Cycle(workshop, load(tell), config, budget, clock, record, replaces=replaces).run()
 
-    def _executor(self) -> ProcessExecutor:
+    def _config(self, record: CycleRecord | None) -> SearchConfig:
+        if record is not None:
+            return _resumed(record, self.options)
+        return SearchConfig(**{"seed": self.store.config.seed, **self.options})
+
+    def _budget(self, record: CycleRecord | None) -> Budget:
+        if self.budget is not None:
+            return self.budget
+        return Budget(**record.config["budget"]) if record is not None else Budget(DEFAULT_SECONDS)
+
+    def _executor(self, config: SearchConfig) -> ProcessExecutor:
+        """Return the workers: no more than children that train at the same time."""
         if self.workers is not None and self.workers < 1:
             raise ConfigError(f"workers is {self.workers}; expected at least 1")
-        is_cpu = choose_device(self.options.get("device", "auto")).type == "cpu"
-        return ProcessExecutor(self.store, self.name, self.workers or (default_workers() if is_cpu else 1))
-
-    def _cycle(self, workshop: Workshop, load: Callable[[Observer], TaskData]) -> Cycle:
-        interrupted = self.store.running_cycle(self.name)
-        record = None if self.restart else interrupted
-        seed = self.store.config.seed
-        config = _resumed(record, self.options) if record else SearchConfig(**{"seed": seed, **self.options})
-        budget = self.budget or (Budget(**record.config["budget"]) if record else Budget(DEFAULT_SECONDS))
-        clock = Clock(budget.seconds, record.spent_seconds if record else 0.0)
-        data = load(workshop.observer)
-        return Cycle(workshop, data, config, budget, clock, record, replaces=None if record else interrupted)
+        is_cpu = choose_device(config.device).type == "cpu"
+        wanted = self.workers or (default_workers() if is_cpu else 1)
+        return ProcessExecutor(self.store, self.name, min(wanted, config.generation_size))
 
 
 def _interruptible(observer: Observer, interrupts: InterruptHandler) -> Observer:

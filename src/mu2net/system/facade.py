@@ -256,7 +256,8 @@ class System:
             precision: ``auto``, ``float32`` or ``bfloat16``.
             device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
             threads: Threads per worker process; 1 by default.
-            workers: Worker processes; one per core by default. Results do not depend on their number.
+            workers: Worker processes; one per core by default, but no more than ``generation_size``. Results do not
+                depend on their number.
             restart: Whether an interrupted cycle is given up (its children stay in the history) and a new one starts.
             observer: Told what happens.
             handle_interrupts: Whether Ctrl-C ends the cycle cleanly instead of raising.
