@@ -75,8 +75,8 @@ _SEARCH: Mapping[str, Any] = {
 }
 
 TASKS = (
-    DemoTask("mnist5k", "demo:mnist5k", "5,000 handwritten digits of MNIST", 65, search={**_SEARCH, "children": 4}),
-    DemoTask("digits", "demo:digits", "handwritten digits of scikit-learn", 50, search={**_SEARCH, "children": 6}),
+    DemoTask("mnist5k", "demo:mnist5k", "5,000 handwritten digits of MNIST", 58, search={**_SEARCH, "children": 4}),
+    DemoTask("digits", "demo:digits", "handwritten digits of scikit-learn", 57, search={**_SEARCH, "children": 6}),
     DemoTask("shapes", "demo:shapes", "generated shapes", 30, search={**_SEARCH, "children": 4, "s_size": 0.95}),
 )
 """Its tasks, in the order in which they arrive."""
