@@ -24,12 +24,22 @@ Time = Annotated[
     ),
 ]
 Children = Annotated[
-    int | None, typer.Option(metavar="N", min=1, rich_help_panel=BUDGET, help="At most this many children.")
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        rich_help_panel=BUDGET,
+        help="At most this many children. A baseline trains one generation; each run spends the examples of them all.",
+    ),
 ]
 Examples = Annotated[
     int | None,
     typer.Option(
-        metavar="N", min=1, rich_help_panel=BUDGET, help="At most this many training examples, over all children."
+        metavar="N",
+        min=1,
+        rich_help_panel=BUDGET,
+        help="At most this many training examples, over all children. A baseline trains one generation; each run "
+        "spends them all.",
     ),
 ]
 Agent = Annotated[
