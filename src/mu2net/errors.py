@@ -15,8 +15,11 @@ Mu2NetError
 │   ├── FormatError           a system of another format version
 │   ├── LockedError           another process evolves this system
 │   └── UnknownComponentError a digest that nobody published
-└── PrivacyError              knowledge of a private task would reach another task
+├── PrivacyError              knowledge of a private task would reach another task
+└── WorkerError               a worker process failed, or ended without an answer
 ```
+
+``TrainingStopped`` of ``mu2net.train.events`` is a ``Mu2NetError`` too: training that was told to stop at once.
 
 A message names the object, what was expected, what was found, and the way out.
 """
@@ -108,3 +111,7 @@ class UnknownComponentError(StoreError):
 
 class PrivacyError(Mu2NetError):
     """Knowledge of a private task would reach another task."""
+
+
+class WorkerError(Mu2NetError):
+    """A worker process failed, or ended without an answer."""

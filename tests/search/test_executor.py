@@ -19,9 +19,9 @@ from mu2net.core.population import Population
 from mu2net.core.proposal import Proposal, SlotPlan
 from mu2net.core.rng import generator
 from mu2net.core.score import Scoring
-from mu2net.errors import DataError, UnknownComponentError
+from mu2net.errors import DataError, UnknownComponentError, WorkerError
 from mu2net.nn.roots import backbone_from_config
-from mu2net.search.executor import LocalExecutor, ProcessExecutor, WorkerError, default_workers, split_jobs
+from mu2net.search.executor import LocalExecutor, ProcessExecutor, default_workers, split_jobs
 from mu2net.search.images import load_recorded_task
 from mu2net.store.records import TaskRecord
 from mu2net.store.store import Store
@@ -166,6 +166,21 @@ def test_an_error_of_a_worker_is_raised_here(shared_store, two):
         train(two, TrainGroup(group.task, jobs, group.config, group.seed_key, group.backbone))
     assert pids(two) == before
     assert set(train(two, group)) == {"child-0", "child-1"}
+
+
+def test_an_error_that_nobody_foresaw_is_a_clear_one_here_too(shared_store, capfd):
+    group = make_group(shared_store, 1)
+    good = group.jobs[0].proposal
+    hparams = {name: value for name, value in good.hparams.items() if name != "opt_lr"}
+    bad = ChildJob("bad", Proposal(good.parent_id, good.origin, good.slots, hparams), 3)
+    with ProcessExecutor(shared_store, "one", 1) as one:
+        with pytest.raises(WorkerError, match=r"^KeyError: 'opt_lr'; worker process \d+ .* fewer workers") as caught:
+            train(one, TrainGroup(group.task, (bad,), group.config, group.seed_key, group.backbone))
+        before = pids(one)
+        assert set(train(one, group)) == {"child-0"}
+        assert pids(one) == before
+    assert "Traceback" in caught.value.__notes__[0]
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_workers_live_in_sessions_of_their_own(shared_store, two):

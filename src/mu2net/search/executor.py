@@ -14,7 +14,7 @@ from typing import Any, Protocol, Self
 
 import torch
 
-from mu2net.errors import Mu2NetError
+from mu2net.errors import WorkerError
 from mu2net.search.worker import Failure, Order, Stop
 from mu2net.store.store import Store
 from mu2net.train.augment import train_side
@@ -72,10 +72,6 @@ class LocalExecutor:
             yield from train_group(group, self.source, observer=observer, should_stop=should_stop)
 
 
-class WorkerError(Mu2NetError):
-    """A worker process ended without an answer."""
-
-
 def default_workers() -> int:
     """Return the number of cores that this process may use: one worker with one thread on each is fastest."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -124,7 +120,7 @@ class ProcessExecutor:
 
         Raises:
             TrainingStopped: ``should_stop`` said ``now``.
-            WorkerError: A worker was killed, for instance because memory ran out.
+            WorkerError: A worker failed or was killed, for instance because memory ran out.
         """
         for group in groups:
             _decode_once(group)

@@ -6,11 +6,13 @@ outlives a process that was killed.
 
 from __future__ import annotations
 
+import os
+import traceback
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from mu2net.errors import Mu2NetError
+from mu2net.errors import Mu2NetError, WorkerError
 from mu2net.nn.roots import backbone_from_config
 from mu2net.search.images import load_recorded_task
 from mu2net.store.store import Store
@@ -44,9 +46,34 @@ class Stop:
 
 @dataclass(frozen=True)
 class Failure:
-    """An error that ended an order."""
+    """An error that ended an order, or the start of a worker.
 
-    error: Exception
+    Args:
+        error: The error that the other process raises.
+    """
+
+    error: Mu2NetError
+
+    @classmethod
+    def of(cls, error: Exception) -> Failure:
+        """Return the failure that an error causes.
+
+        An error that mu2net did not raise on purpose becomes a ``WorkerError``. Its traceback ends with this process,
+        so it travels as a note.
+
+        Args:
+            error: What was raised in this process.
+        """
+        if isinstance(error, Mu2NetError):
+            return cls(error)
+        what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        failed = WorkerError(
+            f"{what}; worker process {os.getpid()} could not go on, what was recorded before is safe. If memory ran "
+            "out, use fewer workers or a smaller batch size; else report it, with the traceback that MU2NET_DEBUG=1 "
+            "shows"
+        )
+        failed.add_note("In the worker process:\n" + "".join(traceback.format_exception(error)).rstrip())
+        return cls(failed)
 
 
 class _Worker:
@@ -70,13 +97,15 @@ class _Worker:
 
     def _train(self, order: Order) -> None:
         self._signal = "no"
-        group = TrainGroup(self._data, order.jobs, order.config, order.seed_key, self._backbone)
         try:
+            group = TrainGroup(self._data, order.jobs, order.config, order.seed_key, self._backbone)
             trained = train_group(group, self._store, observer=self._tell, should_stop=self._should_stop)
-        except Mu2NetError as error:
-            self._connection.send(Failure(error))
-        else:
-            self._connection.send([pack(child) for child in trained])
+            answer: list[TrainedChild] | Failure = [pack(child) for child in trained]
+        except (
+            Exception
+        ) as error:  # where the other end is closed, the failure cannot be sent either, and ``main`` ends
+            answer = Failure.of(error)
+        self._connection.send(answer)
 
     def _tell(self, event: Event) -> None:
         self._connection.send(event)
@@ -109,8 +138,8 @@ def main(descriptor: int) -> None:
         directory, task = connection.recv()
         try:
             worker = _Worker(connection, directory, task)
-        except Mu2NetError as error:
-            connection.send(Failure(error))
+        except Exception as error:
+            connection.send(Failure.of(error))
             return
         connection.send("ready")
         worker.serve()
