@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -174,8 +175,6 @@ def test_load_images_takes_every_kind_alike(tmp_path, picture):
 
 
 def test_load_images_errors_name_the_item(tmp_path):
-    with pytest.raises(ConfigError, match="expected a list"):
-        load_images(str(tmp_path / "a.png"), 8)
     with pytest.raises(ConfigError, match="image 1 of the list is a int"):
         load_images([Image.new("L", (2, 2)), 5], 8)  # type: ignore[list-item]
     for bad in (np.zeros((4, 4, 3)), np.zeros((4, 4, 2), np.uint8), np.zeros(4, np.uint8), np.zeros((0, 4), np.uint8)):
@@ -183,6 +182,26 @@ def test_load_images_errors_name_the_item(tmp_path):
             load_images([bad], 8)
     with pytest.raises(ImageError, match=r"image '.*no\.png' does not exist"):
         load_images([tmp_path / "no.png"], 8)
+
+
+@pytest.mark.parametrize(
+    ("single", "found"),
+    [
+        ("a.png", r"str; write \['a.png'\]"),
+        (Path("a.png"), "PosixPath|WindowsPath"),
+        (Image.new("L", (2, 2)), "Image; write"),
+        (np.zeros((4, 6), np.uint8), r"array of uint8 \[4, 6\]; write \[image\]"),
+        (np.zeros((4, 6, 3), np.uint8), r"array of uint8 \[4, 6, 3\]; write \[image\]"),
+    ],
+)
+def test_a_single_image_is_no_list(single, found):
+    with pytest.raises(ConfigError, match=f"expected a list of images, found one (?:{found})"):
+        load_images(single, 8)
+
+
+def test_an_array_of_four_dimensions_is_a_batch(picture):
+    arrays = [np.asarray(picture(seed)) for seed in (1, 2)]
+    assert (load_images(np.stack(arrays), 8) == load_images(arrays, 8)).all()
 
 
 def test_the_given_image_is_not_changed():

@@ -70,6 +70,16 @@ def test_bad_images_and_numbers(evolved, tmp_path):
         evolved.predict("one", [], top=0)
 
 
+def test_a_single_image_is_refused_and_a_batch_is_welcome(evolved, images):
+    image = Image.open(images[0]).convert("RGB")
+    array = np.asarray(image)
+    for single in (str(images[0]), images[0], image, array, array[..., 0]):
+        with pytest.raises(ConfigError, match="expected a list of images, found one"):
+            evolved.predict("one", single)
+    (alone,) = evolved.predict("one", [array])
+    assert [found.top for found in evolved.predict("one", np.stack([array, array]))] == [alone.top] * 2
+
+
 def test_predictions_are_those_that_evaluation_counts(evolved, images):
     predicted = evolved.predict("one", images)
     right = np.mean([found.label == image.parent.name for found, image in zip(predicted, images, strict=True)])

@@ -116,20 +116,38 @@ def squeeze(image: Image.Image, side: int) -> UInt8Array:
     return np.asarray(image)
 
 
+def check_several(items: object) -> None:
+    """Refuse a single image where several are expected.
+
+    Args:
+        items: What the user gave; an array of shape ``[images, height, width, channels]`` holds several.
+
+    Raises:
+        ConfigError: It is one path, Pillow image, or array of shape ``[height, width]`` or
+            ``[height, width, channels]``.
+    """
+    if isinstance(items, str | Path | Image.Image):
+        raise ConfigError(f"expected a list of images, found one {type(items).__name__}; write [{items!r}]")
+    if isinstance(items, np.ndarray) and items.ndim in (2, 3):
+        raise ConfigError(
+            f"expected a list of images, found one array of {items.dtype} {list(items.shape)}; write [image], or "
+            "give an array of shape [images, height, width, channels]"
+        )
+
+
 def load_images(items: Sequence[str | Path | Image.Image | UInt8Array], side: int) -> UInt8Array:
     """Return images for a prediction exactly as training sees them; shape ``[len(items), side, side, 3]``.
 
     Args:
         items: Paths, Pillow images, or uint8 arrays of shape ``[height, width]`` or ``[height, width, 1 | 3 | 4]``
-            (gray, RGB, RGBA); uint16 gray arrays are taken as 16-bit images.
+            (gray, RGB, RGBA); uint16 gray arrays are taken as 16-bit images. An array of four dimensions is a batch.
         side: Side of the squares, in pixels.
 
     Raises:
         ConfigError: ``items`` is a single image, or an item is of no usable type.
         ImageError: An image does not decode, or an array has no usable shape or type.
     """
-    if isinstance(items, str | Path | Image.Image):
-        raise ConfigError(f"expected a list of images, found one {type(items).__name__}; write [{items!r}]")
+    check_several(items)
     images = np.empty((len(items), side, side, 3), np.uint8)
     for index, item in enumerate(items):
         images[index] = squeeze(_open_item(item, index), side)

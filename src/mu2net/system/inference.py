@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from mu2net.core.path import Path
-from mu2net.data.decode import load_images
+from mu2net.data.decode import check_several, load_images
 from mu2net.data.task import TaskData, UInt8Array
 from mu2net.errors import ConfigError, UnknownNameError
 from mu2net.nn.backbone import Backbone
@@ -70,6 +70,7 @@ def predict(
     """Classify images with a live path; see ``System.predict``."""
     if top < 1:
         raise ConfigError(f"top is {top}; expected at least 1 class")
+    check_several(images)
     if not len(images):
         return []
     classes = store.task(path.task or "").classes
