@@ -141,6 +141,24 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
         list_path(tmp_path / "data")
 
 
+@pytest.mark.parametrize("target", ["nowhere.png", "2.png"])
+def test_an_image_that_is_a_broken_link_is_listed(tmp_path, target):
+    touch(tmp_path, "a/1.png", "b/1.png")
+    (tmp_path / "a" / "2.png").symlink_to(target)
+    found = list_path(tmp_path)
+    assert files(found, "train") == ["a/1.png", "a/2.png", "b/1.png"]
+    touch(tmp_path, "a/nowhere.png")
+    assert list_path(tmp_path).stamp != found.stamp
+
+
+@pytest.mark.parametrize("name", ["c", "labels.csv", "a/c"])
+def test_a_broken_link_that_may_be_a_folder_or_a_table_is_named(tmp_path, name):
+    touch(tmp_path, "a/1.png", "b/1.png")
+    (tmp_path / name).symlink_to("nowhere")
+    with pytest.raises(SourceError, match=rf"link '.*{name}' leads nowhere \(to 'nowhere'\); repair or remove it"):
+        list_path(tmp_path)
+
+
 def test_the_stamp_changes_with_names_sizes_times_and_empty_folders(tmp_path):
     touch(tmp_path, "a/1.png", "b/1.png")
     stamps = [list_path(tmp_path).stamp]

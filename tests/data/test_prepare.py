@@ -60,6 +60,18 @@ def test_a_bad_image_is_named_or_counted(load, tmp_path, class_folders):
     assert load(tmp_path / "in", skip_bad_images=True).skipped == task.skipped
 
 
+@pytest.mark.parametrize("target", ["nowhere.png", "bad.png"])
+def test_a_broken_link_is_a_bad_image(load, tmp_path, class_folders, target):
+    class_folders(tmp_path / "in", {"cat": 9, "dog": 9})
+    (tmp_path / "in" / "cat" / "bad.png").symlink_to(target)
+    with pytest.raises(ImageError, match=r"image '.*cat/bad\.png' .*does not"):
+        load(tmp_path / "in")
+    task = load(tmp_path / "in", skip_bad_images=True)
+    assert len(task.skipped) == 1
+    assert "bad.png" in task.skipped[0]
+    assert len(task.train) + len(task.validation) + len(task.test) == 18
+
+
 def test_too_many_bad_images(load, tmp_path, class_folders):
     class_folders(tmp_path / "in", {"cat": 4, "dog": 4})
     for number in range(3):

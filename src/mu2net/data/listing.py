@@ -6,6 +6,7 @@ Only names, sizes and times are read here, no content.
 from __future__ import annotations
 
 import difflib
+import errno
 import hashlib
 import json
 import os
@@ -13,6 +14,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISDIR
 from typing import Literal
 
 from PIL import Image
@@ -139,15 +141,31 @@ def _walk(root: Path) -> tuple[list[Entry], list[tuple[str, ...]]]:
             if child.name.startswith((".", "__")):
                 continue
             here = (*parts, child.name)
-            if child.is_dir():
+            info = _status(child)
+            if S_ISDIR(info.st_mode):
                 folders.append(here)
                 visit(folder / child.name, here, above | {identity})
             else:
-                info = child.stat()
                 entries.append(Entry(here, info.st_size, info.st_mtime_ns))
 
     visit(root, (), frozenset())
     return sorted(entries, key=lambda entry: entry.parts), sorted(folders)
+
+
+def _status(child: os.DirEntry[str]) -> os.stat_result:
+    """Return what a name in a folder stands for; an image that is a link to nowhere stands for the link itself.
+
+    Such an image is a bad one like others, to be named or skipped when it is decoded.
+    """
+    try:
+        return child.stat()
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ELOOP) or not child.is_symlink():
+            raise
+    link = Path(child.path)
+    if link.suffix.lower() not in Image.registered_extensions():
+        raise SourceError(f"link '{link}' leads nowhere (to '{link.readlink()}'); repair or remove it")
+    return child.stat(follow_symlinks=False)
 
 
 def _suffix(entry: Entry) -> str:
