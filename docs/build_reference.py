@@ -26,7 +26,7 @@ then names. With `--json`, standard output holds JSON and nothing else; progress
 |---|---|
 | 0 | done |
 | 1 | `verify` found damage |
-| 2 | bad input; the message says what was expected, what was found, and what to do |
+| 2 | bad input, or a failing file, disk or connection; the message says what was expected, found, and what to do |
 | 70 | a bug; `MU2NET_DEBUG=1` shows the traceback |
 | 130 | stopped at once by Ctrl-C; what was recorded before is safe |
 """

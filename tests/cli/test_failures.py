@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from mu2net.errors import ComponentError, LockedError, Mu2NetError
+from mu2net.errors import ComponentError, LockedError, Mu2NetError, WorkerError
 from mu2net.train.events import TrainingStopped
 
 
@@ -49,9 +49,32 @@ def test_a_full_disk_is_no_bug(run, fake):
     assert "error: No space left on device: 's/components/x'" in result.stderr
 
 
-def test_other_errors_of_the_operating_system_are_bugs(run, fake):
-    fake.errors["tasks"] = FileNotFoundError(errno.ENOENT, "No such file or directory", "x")
-    assert run("tasks").exit_code == 70
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "s/x"), "No such file or directory: 's/x'"),
+        (OSError(errno.EIO, "Input/output error", b"s/x"), "Input/output error: 's/x'"),
+        (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), "Connection reset by peer"),
+        (OSError("the hub\n did not answer"), "the hub did not answer"),
+        (TimeoutError(), "TimeoutError"),
+    ],
+)
+def test_what_the_operating_system_refuses_is_no_bug(run, fake, error, line):
+    fake.errors["tasks"] = error
+    result = run("tasks")
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1] == f"error: {line}"
+
+
+@pytest.mark.parametrize("debug", ["", "1"])
+def test_the_traceback_of_a_worker_is_shown_only_when_debugging(run, fake, debug):
+    error = WorkerError("RuntimeError: no memory; worker process 7 could not go on")
+    error.add_note("In the worker process:\nTraceback of it")
+    fake.errors["evolve"] = error
+    result = run("evolve", "pets", env={"MU2NET_DEBUG": debug})
+    assert result.exit_code == 2
+    assert "error: RuntimeError: no memory; worker process 7" in result.stderr
+    assert ("Traceback of it" in result.stderr) == bool(debug)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), TrainingStopped("training of pets was stopped at once")])

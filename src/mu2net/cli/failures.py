@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import traceback
 from typing import Any
@@ -18,7 +17,7 @@ EXIT_DAMAGED = 1
 """``verify`` found damage."""
 
 EXIT_BAD_INPUT = 2
-"""What the user gave cannot be used."""
+"""What the user gave, or the machine that it runs on, cannot be used."""
 
 EXIT_BUG = 70
 """Something that mu2net did not expect."""
@@ -28,8 +27,6 @@ EXIT_STOPPED = 130
 
 DEBUG_VARIABLE = "MU2NET_DEBUG"
 """The environment variable that shows tracebacks."""
-
-_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE}
 
 
 class CommandGroup(TyperGroup):
@@ -76,10 +73,15 @@ def _explain(error: BaseException) -> tuple[int, str]:
         return EXIT_STOPPED, "interrupted; what was recorded before is safe."
     if isinstance(error, Mu2NetError):
         return EXIT_BAD_INPUT, str(error)
-    if isinstance(error, OSError) and error.errno in _MACHINE:
-        place = f": '{error.filename}'" if error.filename else ""
-        return EXIT_BAD_INPUT, f"{error.strerror}{place}"
+    if isinstance(error, OSError):
+        return EXIT_BAD_INPUT, _machine_said(error)
     return EXIT_BUG, (
         f"mu2net did not expect this ({type(error).__name__}: {error}).\n"
         f"Please report it, with what you ran and the traceback that {DEBUG_VARIABLE}=1 shows."
     )
+
+
+def _machine_said(error: OSError) -> str:
+    """Return one line with the reason and the file; full disks and lost connections are no bugs of mu2net."""
+    reason = " ".join((error.strerror or str(error) or type(error).__name__).split())
+    return f"{reason}: '{os.fsdecode(error.filename)}'" if isinstance(error.filename, str | bytes) else reason
