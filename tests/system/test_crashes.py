@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from mu2net.store.store import Store
 from mu2net.system import System
 
@@ -145,6 +147,10 @@ def test_killed_at_every_kind_of_moment(copy_of):
     assert System.open(killed).verify().is_intact
 
 
+needs_proc = pytest.mark.skipif(
+    not Path("/proc/self/stat").exists(), reason="the processes of others are found in /proc, which is not here"
+)
+
 COMMAND = "from mu2net.cli import main; main()"
 
 
@@ -176,6 +182,7 @@ def ended(pid):
         return True
 
 
+@needs_proc
 def test_the_command_with_worker_processes(copy_of):
     killed, whole = copy_of("killed"), copy_of("whole")
     System.open(whole).evolve("one", children=12, **OPTIONS)
