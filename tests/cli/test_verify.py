@@ -16,7 +16,7 @@ def test_a_damaged_system_is_exit_code_1_and_names_the_damage(run, fake):
     result = run("verify")
     assert result.exit_code == 1
     assert "component 0a1b (block_03 of tasks pets) holds other bytes" in result.stdout
-    assert result.stdout.splitlines()[-1].startswith("DAMAGED: 1 of 42 components")
+    assert result.stdout.splitlines()[-1].startswith("DAMAGED: 1 file is not what was published")
     assert "computed by a damaged component" in result.stdout
 
 

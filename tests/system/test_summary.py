@@ -43,7 +43,9 @@ def test_a_probe_that_proves_nothing_is_damage(check):
 def test_damage_is_damage_although_all_probes_agree():
     found = replace(INTACT, damages=("component 0a is missing",))
     assert not found.is_intact
-    assert found.sentence().startswith("DAMAGED: 1 ")
+    assert found.sentence() == "DAMAGED: 1 file is not what was published"
+    both = replace(found, damages=(*found.damages, "component 0b is truncated"))
+    assert both.sentence() == "DAMAGED: 2 files are not what was published"
 
 
 def test_reuse_is_counted_by_donor_largest_first():

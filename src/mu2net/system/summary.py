@@ -228,7 +228,7 @@ class Verification(Answer):
     Args:
         num_components: Component files that were hashed again.
         num_bytes: Their bytes.
-        damages: One sentence per damage; each names the component and the tasks that use it.
+        damages: One sentence per damaged file (component, momentum or probe); each names it and the tasks that use it.
         probes: The probe of every live path.
     """
 
@@ -247,11 +247,10 @@ class Verification(Answer):
         tasks = len(self.probes)
         plural = "" if tasks == 1 else "s"
         if not self.is_intact:
+            files = "1 file is" if len(self.damages) == 1 else f"{len(self.damages)} files are"
             bad = [probe.task for probe in self.probes if probe.check not in ("bit-equal", "within 1e-5")]
             changed = f"; probe logits not confirmed for: {', '.join(bad)}" if bad else ""
-            return (
-                f"DAMAGED: {len(self.damages)} of {self.num_components} components are not what was published{changed}"
-            )
+            return f"DAMAGED: {files} not what was published{changed}"
         equal = sum(probe.check == "bit-equal" for probe in self.probes)
         logits = sum(probe.num_logits for probe in self.probes)
         if not tasks:
