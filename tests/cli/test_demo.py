@@ -26,7 +26,7 @@ def test_three_tasks_are_learned_one_after_another_and_verified(run, demonstrati
     assert result.exit_code == 0, result.output
     assert demonstration.calls[0][1]["root"] == ROOT
     assert demonstration.calls[0][1]["image_size"] == IMAGE_SIZE
-    assert names(demonstration, "add_task") == ["digits", "mnist5k", "shapes"] == names(demonstration, "evolve")
+    assert names(demonstration, "add_task") == ["mnist5k", "digits", "shapes"] == names(demonstration, "evolve")
     order = [name for name, _ in demonstration.calls if name in ("add_task", "evolve", "verify")]
     assert order == ["add_task", "evolve"] * 3 + ["verify"]
     assert result.stdout.count("accounted: all its parameters") == 3, "a leaderboard after each task"
@@ -101,12 +101,12 @@ def test_ctrl_c_ends_the_demonstration(run, demonstration):
     demonstration.events = [StopRequested("interval")]
     result = run("demo")
     assert result.exit_code == 130
-    assert names(demonstration, "evolve") == ["digits"]
+    assert names(demonstration, "evolve") == ["mnist5k"]
 
 
 def test_as_json(run, demonstration):
     result = run("demo", "--json")
     answer = json.loads(result.stdout)
-    assert [task["name"] for task in answer["tasks"]] == ["digits", "mnist5k", "shapes"]
+    assert [task["name"] for task in answer["tasks"]] == ["mnist5k", "digits", "shapes"]
     assert answer["verification"]["is_intact"] is True
     assert answer["seconds"] >= 0

@@ -59,25 +59,33 @@ IMAGE_SIZE = 32
 SEED = 0
 """Seed of its system."""
 
-_SEARCH: Mapping[str, Any] = {
-    "generation_size": 2,
-    "batch_size": 32,
-    "s_size": 0.98,
-    # Few children that clone much, and no augmentation: a mirrored digit is another sign, and the time is short.
-    "hparams": {
-        "mu": 0.3,
-        "opt_lr": 0.05,
-        "ds_area_range_min": 1.0,
-        "ds_aspect_ratio_range_min": 1.0,
-        "ds_flip_left_right": False,
-    },
-    "fixed": ["ds_image_size", "ds_crop", "ds_area_range_min", "ds_aspect_ratio_range_min", "ds_flip_left_right"],
+_HPARAMS: Mapping[str, Any] = {
+    "opt_lr": 0.05,
+    "ds_area_range_min": 1.0,
+    "ds_aspect_ratio_range_min": 1.0,
+    "ds_flip_left_right": False,
 }
+"""No augmentation: a mirrored digit is another sign, and the time is short."""
+
+_FIXED = ["mu", "ds_image_size", "ds_crop", "ds_area_range_min", "ds_aspect_ratio_range_min", "ds_flip_left_right"]
+
+
+def _search(children: int, mu: float, s_size: float) -> dict[str, Any]:
+    """Return a search of few children; a small ``mu`` and ``s_size`` make them share much."""
+    return {
+        "generation_size": 2,
+        "batch_size": 32,
+        "children": children,
+        "s_size": s_size,
+        "hparams": {**_HPARAMS, "mu": mu},
+        "fixed": _FIXED,
+    }
+
 
 TASKS = (
-    DemoTask("mnist5k", "demo:mnist5k", "5,000 handwritten digits of MNIST", 58, search={**_SEARCH, "children": 4}),
-    DemoTask("digits", "demo:digits", "handwritten digits of scikit-learn", 57, search={**_SEARCH, "children": 6}),
-    DemoTask("shapes", "demo:shapes", "generated shapes", 30, search={**_SEARCH, "children": 4, "s_size": 0.95}),
+    DemoTask("mnist5k", "demo:mnist5k", "5,000 handwritten digits of MNIST", 58, search=_search(4, 0.3, 0.98)),
+    DemoTask("digits", "demo:digits", "handwritten digits of scikit-learn", 57, search=_search(6, 0.2, 0.95)),
+    DemoTask("shapes", "demo:shapes", "generated shapes", 30, search=_search(4, 0.1, 0.9)),
 )
 """Its tasks, in the order in which they arrive."""
 

@@ -305,7 +305,7 @@ class System:
             top: How many classes to name per image.
 
         Raises:
-            ConfigError: The task was never evolved, or ``top`` is not positive.
+            ConfigError: The task was never evolved, ``top`` is not positive, or ``images`` is a single image.
             ImageError: An image does not decode; names it.
             UnknownNameError: There is no such task.
         """
