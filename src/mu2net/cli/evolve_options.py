@@ -115,7 +115,8 @@ Workers = Annotated[
         metavar="N",
         min=1,
         rich_help_panel=MACHINE,
-        help="Worker processes; else one per core, at most one per child of a generation. Results do not depend on their number.",
+        help="Worker processes; else one per core, at most one per child of a generation. "
+        "Results do not depend on their number.",
     ),
 ]
 Threads = Annotated[
