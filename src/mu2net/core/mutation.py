@@ -1,4 +1,4 @@
-"""Drawing a child from its parent (METHOD: mutating a child; arXiv 2205.10937, 2205.12755, 2209.07326)."""
+"""Drawing a child from its parent (docs/method.md: mutating a child; arXiv 2205.10937, 2205.12755, 2209.07326)."""
 
 from __future__ import annotations
 

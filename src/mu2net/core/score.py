@@ -1,4 +1,4 @@
-"""Quality, size and compute become one score (arXiv 2205.10937, size-scale control; METHOD: score)."""
+"""Quality, size and compute become one score (arXiv 2205.10937, size-scale control; docs/method.md: score)."""
 
 from __future__ import annotations
 

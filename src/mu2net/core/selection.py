@@ -1,4 +1,4 @@
-"""Selection of parents by the decay rule (METHOD: sampling a parent; arXiv 2205.12755, algorithm 1)."""
+"""Selection of parents by the decay rule (docs/method.md: sampling a parent; arXiv 2205.12755, algorithm 1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Missing splits are carved out of the training split (METHOD: test, then validation, 5 % each).
+"""Missing splits are carved out of the training split (docs/method.md: splits).
 
 The shuffle is fixed by content: every group is ordered by the smallest key among its images, and a key is a hash
 of an image's own pixels. So the result depends neither on the process nor on the order of the files, and an image

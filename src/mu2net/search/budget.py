@@ -48,7 +48,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class ChildBudget:
-    """What one child may spend (METHOD: training a child).
+    """What one child may spend (docs/method.md: training a child).
 
     Args:
         num_validations: Number of intervals; each ends with a validation.

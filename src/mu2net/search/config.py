@@ -10,7 +10,7 @@ from mu2net.core.path import Value
 from mu2net.errors import ConfigError
 
 MAX_VALIDATION_EXAMPLES = 10_000
-"""A validation reads at most this many images, the same ones every time (METHOD: training a child)."""
+"""A validation reads at most this many images, the same ones every time (docs/method.md: training a child)."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The cycle of a task: an agent proposes, children train, the best is published (METHOD: end of a cycle).
+"""The cycle of a task: an agent proposes, children train, the best is published (docs/method.md: end of a cycle).
 
 A cycle that was interrupted goes on where it stopped: it repeats the draws of the recorded generations, keeps every
 recorded child, and trains only those that are missing.

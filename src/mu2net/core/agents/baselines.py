@@ -1,4 +1,4 @@
-"""Baselines on equal terms: independent runs from the root, without mutation (METHOD: baselines)."""
+"""Baselines on equal terms: independent runs from the root, without mutation (docs/method.md: baselines)."""
 
 from __future__ import annotations
 
