@@ -5,9 +5,38 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
+from mu2net.core.anatomy import HEAD, adapter_slot
 from mu2net.core.component import Slot
 from mu2net.errors import UnknownNameError
+from mu2net.nn.attention import select_kernel
 from mu2net.nn.chain import Chain, build_chain
+from mu2net.nn.roots import load_root
+
+GEOMETRIES = [
+    {"dim": 48, "depth": 3, "heads": 3, "patch_size": 4, "image_size": 16, "mlp_dim": 96},
+    {"dim": 64, "depth": 1, "heads": 1, "patch_size": 8, "image_size": 40, "mlp_dim": 256, "layer_scale": True},
+    {"dim": 36, "depth": 2, "heads": 6, "patch_size": 5, "image_size": 15, "mlp_dim": 50, "qkv_bias": False},
+]
+
+
+def with_adapters(network):
+    """Return the network's components with an adapter that does something before every block."""
+    generator, grown = torch.Generator().manual_seed(4), []
+    for slot, tensors in network.components:
+        if slot.kind == "block":
+            place = adapter_slot(int(slot.name.removeprefix("block_")))
+            blank = network.backbone.fresh(place, 0, adapter_dim=8)
+            grown.append((place, {n: t + 0.1 * torch.randn(t.shape, generator=generator) for n, t in blank.items()}))
+        grown.append((slot, tensors))
+    return grown
+
+
+def all_tokens(chain, images):
+    """Return the logits of a chain that computes every token in every slot."""
+    activation = images
+    for slot in chain.slots:
+        activation = chain.part(slot.name)(activation)
+    return activation
 
 
 class Plus(nn.Module):
@@ -138,3 +167,115 @@ def test_the_chain_of_a_shorter_path_is_a_chain(make_vit, images):
     network = make_vit()
     shorter = [pair for pair in network.components if pair[0].name != "block_02"]
     assert build_chain(network.backbone, shorter)(images).shape == (3, 5)
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+@pytest.mark.parametrize("kernel", ["explicit", "sdpa"])
+def test_the_class_token_alone_gives_the_same_logits_and_gradients(make_vit, geometry, kernel):
+    network = make_vit(**geometry)
+    side, names = geometry["image_size"], [slot.name for slot, _ in with_adapters(network)]
+    batch = torch.randn(4, 3, side, side, generator=torch.Generator().manual_seed(3))
+    results = []
+    for compute in (lambda chain: chain(batch), lambda chain: all_tokens(chain, batch)):
+        chain = build_chain(network.backbone, with_adapters(network), copy=True)
+        select_kernel(chain, kernel)
+        chain.set_trainable(names)
+        logits = compute(chain)
+        F.cross_entropy(logits, torch.tensor([0, 1, 2, 3])).backward()
+        results.append((logits.detach(), [parameter.grad for parameter in chain.parameters()]))
+    (logits, gradients), (expected, their_gradients) = results
+    assert expected.std() > 0.1
+    torch.testing.assert_close(logits, expected, atol=1e-6, rtol=1e-6)
+    for gradient, its in zip(gradients, their_gradients, strict=True):
+        torch.testing.assert_close(gradient, its, atol=1e-6, rtol=1e-6)
+
+
+def test_the_class_token_alone_stays_near_under_bfloat16(make_vit, images):
+    network = make_vit()
+    chain = build_chain(network.backbone, with_adapters(network))
+    exact = chain(images)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        alone, together = chain(images), all_tokens(chain, images)
+    scale = exact.abs().max()
+    assert (alone - together).abs().max() < 0.02 * scale
+    assert 0 < (alone - exact).abs().max() < 0.05 * scale
+
+
+def test_the_last_block_of_the_chain_computes_the_class_token_alone(make_vit, images):
+    network = make_vit()
+    for depth in (3, 2, 1):
+        kept = [pair for pair in network.components if pair[0].kind != "block" or int(pair[0].name[-2:]) < depth]
+        chain = build_chain(network.backbone, kept)
+        last = f"block_{depth - 1:02d}"
+        before, after = (chain.forward_range(images, 0, chain.index(last) + more) for more in (0, 1))
+        assert before.shape == (3, 17, 48)
+        assert after.shape == (3, 1, 48)
+        computed = [chain.computed_as(index) for index in range(len(chain))]
+        assert computed == [f"{name}:class_token" if name == last else name for name in (s.name for s in chain.slots)]
+
+
+def test_a_chain_without_a_head_that_reads_the_class_token_computes_all_tokens(make_vit, images):
+    network = make_vit()
+    chain = build_chain(network.backbone, network.components[:-1])
+    assert chain(images).shape == (3, 17, 48)
+    assert [chain.computed_as(index) for index in range(len(chain))] == [slot.name for slot in chain.slots]
+
+
+def test_the_slots_of_a_convolutional_network_compute_what_their_names_say():
+    root = load_root("efficientnet-lite0")
+    chain = build_chain(root.backbone, [*root.components, (HEAD, root.backbone.fresh(HEAD, 0, num_classes=3))])
+    assert [chain.computed_as(index) for index in range(len(chain))] == [slot.name for slot in chain.slots]
+
+
+@pytest.mark.parametrize("index", [-1, 3])
+def test_a_place_outside_the_chain_is_an_error(index):
+    with pytest.raises(IndexError, match=f"slot {index} does not exist in a chain of 3"):
+        counting(3).computed_as(index)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_the_logits_of_an_image_do_not_depend_on_the_others(make_vit, precision):
+    chain = make_vit().chain()
+    batch = torch.randn(16, 3, 16, 16, generator=torch.Generator().manual_seed(5))
+    order = torch.randperm(16, generator=torch.Generator().manual_seed(6))
+    others = torch.randn(16, 3, 16, 16, generator=torch.Generator().manual_seed(7))
+    others[3] = batch[3]
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == torch.bfloat16):
+        logits = chain(batch)
+        assert torch.equal(chain(batch[order]), logits[order])
+        assert torch.equal(chain(others)[3], logits[3])
+
+
+def test_no_graph_is_recorded_below_the_lowest_trainable_slot(make_vit, images):
+    chain = make_vit().chain(copy=True)
+    chain.set_trainable(["block_01", "head"])
+    records = {}
+    for slot in chain.slots:
+        chain.part(slot.name).register_forward_hook(
+            lambda _, inputs, output, name=slot.name: records.update({name: output.requires_grad})
+        )
+    chain(images)
+    names = [slot.name for slot in chain.slots]
+    lowest = chain.frozen_prefix
+    assert records == {name: index >= lowest for index, name in enumerate(names)}
+
+
+def test_frozen_slots_above_a_trainable_one_pass_gradients_and_get_none(make_vit, images):
+    chain = make_vit().chain(copy=True)
+    chain.set_trainable(["block_00"])
+    entering = chain.forward_range(images, 0, 2)
+    assert not entering.requires_grad
+    logits = chain.forward_range(entering, 2)
+    leaves, seen, open_nodes = set(), set(), [logits.grad_fn]
+    while open_nodes:
+        node = open_nodes.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            leaves.add(id(node.variable))
+        open_nodes += [parent for parent, _ in node.next_functions if parent is not None]
+    assert leaves == {id(parameter) for parameter in chain.part("block_00").parameters()}
+    logits.square().sum().backward()
+    for name, parameter in chain.parts.named_parameters():
+        assert (parameter.grad is not None) == name.startswith("block_00.")

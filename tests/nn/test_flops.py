@@ -9,10 +9,20 @@ from mu2net.nn.flops import count_flops, count_parameters
 def test_flops_of_a_transformer_are_those_of_its_matrix_products(make_vit):
     network = make_vit(dim=48, depth=2, heads=3, patch_size=4, image_size=16, mlp_dim=96, classes=5)
     tokens, dim, inner = 17, 48, 96
-    linears = tokens * (3 * dim * dim + dim * dim + 2 * dim * inner)
-    attention = 2 * tokens * tokens * dim
-    expected = 2 * (16 * 48 * dim + 2 * (linears + attention) + dim * 5)
+    linears = 3 * dim * dim + dim * dim + 2 * dim * inner
+    products = 2 * tokens * dim
+    all_tokens = tokens * (linears + products)
+    class_token = linears + products + (tokens - 1) * 2 * dim * dim
+    expected = 2 * (16 * 48 * dim + all_tokens + class_token + dim * 5)
     assert count_flops(network.backbone, network.components, 16) == expected
+
+
+def test_without_a_head_every_token_of_the_last_block_counts(make_vit):
+    network = make_vit(dim=48, depth=2, heads=3, patch_size=4, image_size=16, mlp_dim=96)
+    last = 17 * (4 * 48 * 48 + 2 * 48 * 96 + 2 * 17 * 48)
+    shorter = [pair for pair in network.components[:-1] if pair[0].name != "block_01"]
+    counted = [count_flops(network.backbone, parts, 16) for parts in (network.components[:-1], shorter)]
+    assert counted[0] - counted[1] == 2 * last
 
 
 def test_the_attention_kernel_does_not_change_the_flops(make_vit):

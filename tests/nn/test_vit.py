@@ -64,12 +64,15 @@ def test_it_computes_what_transformers_computes(make_vit, geometry, kernel):
     network = make_vit(**geometry)
     side = geometry["image_size"]
     batch = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(3))
-    chain = network.chain()
+    chain, headless = network.chain(), build_chain(network.backbone, network.components[:-1])
     select_kernel(chain, kernel)
+    select_kernel(headless, kernel)
     with torch.no_grad():
-        tokens = chain.forward_range(batch, 0, chain.index("head"))
+        class_token = chain.forward_range(batch, 0, chain.index("head"))
+        tokens = headless(batch)
         expected = transformers_twin(network)(batch).last_hidden_state
     assert expected.std() > 0.3
+    assert torch.allclose(class_token, expected[:, :1], atol=1e-5, rtol=0)
     assert torch.allclose(tokens, expected, atol=1e-5, rtol=0)
 
 
@@ -145,9 +148,10 @@ def test_inserting_fresh_parts_does_not_change_the_outputs(make_vit, images, lay
     backbone, before = network.backbone, network.chain()(images)
     grown = list(network.components)
     grown.insert(2, (adapter_slot(0), backbone.fresh(adapter_slot(0), 1, adapter_dim=16)))
+    assert torch.equal(build_chain(backbone, grown)(images), before)
     grown.insert(-2, (block_slot(3), backbone.fresh(block_slot(3), 2)))
     assert [slot.name for slot, _ in grown][-3] == "block_03"
-    assert torch.equal(build_chain(backbone, grown)(images), before)
+    assert torch.allclose(build_chain(backbone, grown)(images), before, atol=1e-6)
 
 
 def test_a_fresh_block_learns(make_vit, images):
@@ -203,8 +207,9 @@ def test_image_sizes_are_legal_and_hold_the_default(patch, grid):
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 def test_the_flops_of_the_anatomy_are_those_counted(make_vit, geometry):
     network = make_vit(**geometry)
-    counted = count_flops(network.backbone, network.components[:-1], geometry["image_size"])
-    assert network.backbone.anatomy.flops == counted
+    counted = count_flops(network.backbone, network.components, geometry["image_size"])
+    head = 2 * geometry["dim"] * 5
+    assert network.backbone.anatomy.flops == counted - head
 
 
 def test_resampling_keeps_the_class_position_and_resamples_bicubically():

@@ -57,15 +57,32 @@ class Attention(nn.Module):
 
     def forward(self, tokens_BND: torch.Tensor) -> torch.Tensor:
         """Return the attention's output, shape ``[B, N, D]``."""
-        batch, number, dim = tokens_BND.shape
-        qkv = self.qkv(tokens_BND).reshape(batch, number, 3, self.heads, dim // self.heads)
-        queries, keys, values = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        queries, keys, values = self._heads(self.qkv(tokens_BND)).unbind(0)
+        return self._attend(queries, keys, values)
+
+    def forward_class_token(self, tokens_BND: torch.Tensor) -> torch.Tensor:
+        """Return the attention's output for the first token alone, shape ``[B, 1, D]``; all tokens are attended to."""
+        dim = tokens_BND.shape[-1]
+        query_weight, other_weight = self.qkv.weight.split((dim, 2 * dim))
+        query_bias, other_bias = (None, None) if self.qkv.bias is None else self.qkv.bias.split((dim, 2 * dim))
+        queries = self._heads(F.linear(tokens_BND[:, :1], query_weight, query_bias))[0]
+        keys, values = self._heads(F.linear(tokens_BND, other_weight, other_bias)).unbind(0)
+        return self._attend(queries, keys, values)
+
+    def _heads(self, projected: torch.Tensor) -> torch.Tensor:
+        """Return projections that lie side by side, ``[B, N, P·D]``, by projection and head: ``[P, B, H, N, K]``."""
+        batch, number, width = projected.shape
+        dim = self.proj.in_features
+        return projected.reshape(batch, number, width // dim, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
+
+    def _attend(self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        """Return the output of as many tokens as there are queries; all three are ``[B, H, tokens, K]``."""
         kernel = choose_kernel(queries.device, queries.dtype) if self.kernel == "auto" else self.kernel
         if kernel == "explicit":
             mixed_BHNK = explicit_attention(queries, keys, values)
         else:
             mixed_BHNK = F.scaled_dot_product_attention(queries, keys, values)
-        output: torch.Tensor = self.proj(mixed_BHNK.transpose(1, 2).reshape(batch, number, dim))
+        output: torch.Tensor = self.proj(mixed_BHNK.transpose(1, 2).flatten(2))
         return output
 
 

@@ -11,6 +11,7 @@ from mu2net.core.component import Slot
 from mu2net.errors import UnknownNameError
 from mu2net.nn.assign import read
 from mu2net.nn.backbone import Backbone, Tensors
+from mu2net.nn.vit_slots import Block, Head
 
 
 class Chain(nn.Module):
@@ -18,6 +19,10 @@ class Chain(nn.Module):
 
     Training and evaluation mode compute the same. Parameters of slots that do not train have ``requires_grad`` off, so
     autograd records nothing below the lowest slot that trains.
+
+    Where the head reads the class token alone, the last encoder block computes nothing else: activations from there on
+    are ``[batch, 1, width]``. The same block with another block above it computes all tokens; ``computed_as`` tells
+    the two apart.
 
     Args:
         slots: Slots and their modules, in the order of computation.
@@ -31,6 +36,7 @@ class Chain(nn.Module):
         self.parts = nn.ModuleDict({slot.name: module for slot, module in slots})
         if len(self.parts) != len(self.slots):
             raise ValueError(f"slots {[slot.name for slot in self.slots]} are not unique")
+        self._class_token_block = _class_token_block([module for _, module in slots])
 
     def __len__(self) -> int:
         return len(self.slots)
@@ -53,6 +59,23 @@ class Chain(nn.Module):
             UnknownNameError: The chain has no such slot.
         """
         return self.parts[self.slots[self.index(name)].name]
+
+    def computed_as(self, index: int) -> str:
+        """Return what is computed in a slot: its name, with ``:class_token`` where the class token alone is computed.
+
+        Two chains that have equal components, and compute them as the same, up to some slot have the same activation
+        after it; the names of the slots would not be enough.
+
+        Args:
+            index: Place of the slot, 0 next to the image.
+
+        Raises:
+            IndexError: The chain has no such place.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f"slot {index} does not exist in a chain of {len(self)}")
+        name = self.slots[index].name
+        return f"{name}:class_token" if index == self._class_token_block else name
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return what the last slot computes; logits, shape ``[batch, classes]``, where it is a head.
@@ -81,8 +104,12 @@ class Chain(nn.Module):
             raise ValueError(f"slots {start} to {stop} are no range of a chain of {len(self)}")
         if self.channels_last and activation.dim() == 4:
             activation = activation.contiguous(memory_format=torch.channels_last)
-        for slot in self.slots[start:stop]:
-            activation = self.parts[slot.name](activation)
+        for index in range(start, stop):
+            part = self.parts[self.slots[index].name]
+            if index == self._class_token_block:
+                activation = part(activation, class_token_only=True)
+            else:
+                activation = part(activation)
         return activation
 
     def set_trainable(self, names: Collection[str]) -> None:
@@ -116,6 +143,19 @@ class Chain(nn.Module):
             UnknownNameError: The chain has no such slot.
         """
         return read(self.part(name))
+
+
+def _class_token_block(modules: Sequence[nn.Module]) -> int | None:
+    """Return the place of the block after which only the class token is read; ``None`` where there is none.
+
+    A LayerNorm works on every token by itself, so what reads the class token behind it reads the class token before it.
+    """
+    if not modules or not (isinstance(modules[-1], Head) and modules[-1].from_tokens):
+        return None
+    index = len(modules) - 2
+    while index >= 0 and isinstance(modules[index], nn.LayerNorm):
+        index -= 1
+    return index if index >= 0 and isinstance(modules[index], Block) else None
 
 
 def build_chain(

@@ -93,7 +93,7 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """A pre-norm encoder block (arXiv 2010.11929): ``[B, N, D]`` → ``[B, N, D]``.
+    """A pre-norm encoder block (arXiv 2010.11929): ``[B, N, D]`` → ``[B, N, D]``, or the class token's ``[B, 1, D]``.
 
     Args:
         dim: Width D.
@@ -113,9 +113,20 @@ class Block(nn.Module):
         self.mlp = Mlp(dim, mlp_dim)
         self.ls2: nn.Module = LayerScale(dim) if layer_scale else nn.Identity()
 
-    def forward(self, tokens_BND: torch.Tensor) -> torch.Tensor:
-        """Return the tokens after attention and MLP."""
-        mixed_BND: torch.Tensor = tokens_BND + self.ls1(self.attn(self.norm1(tokens_BND)))
+    def forward(self, tokens_BND: torch.Tensor, *, class_token_only: bool = False) -> torch.Tensor:
+        """Return the tokens after attention and MLP.
+
+        Args:
+            tokens_BND: All tokens.
+            class_token_only: Whether to compute the class token alone, ``[B, 1, D]``: up to rounding the first token
+                of what the block returns otherwise, at a fraction of the cost.
+        """
+        normed_BND = self.norm1(tokens_BND)
+        if class_token_only:
+            tokens_BND, attended_BND = tokens_BND[:, :1], self.attn.forward_class_token(normed_BND)
+        else:
+            attended_BND = self.attn(normed_BND)
+        mixed_BND: torch.Tensor = tokens_BND + self.ls1(attended_BND)
         output_BND: torch.Tensor = mixed_BND + self.ls2(self.mlp(self.norm2(mixed_BND)))
         return output_BND
 
