@@ -1,9 +1,25 @@
+import threading
+
 import pytest
 import torch
 from torch.nn import functional as F
 
 from mu2net.errors import UnknownNameError
-from mu2net.nn.attention import choose_kernel, explicit_attention, select_kernel
+from mu2net.nn.attention import Attention, attend, choose_kernel, explicit_attention, select_kernel, use_kernel
+from mu2net.nn.roots import load_root
+
+
+@pytest.fixture
+def used(monkeypatch):
+    """The kernels that compute, in their order."""
+    kernels = []
+
+    def watch(queries, keys, values, kernel):
+        kernels.append(kernel)
+        return attend(queries, keys, values, kernel)
+
+    monkeypatch.setattr("mu2net.nn.attention.attend", watch)
+    return kernels
 
 
 def test_the_explicit_kernel_is_exact():
@@ -48,3 +64,72 @@ def test_auto_follows_autocast(make_vit, images, monkeypatch):
 def test_an_unknown_kernel_is_an_error(make_vit):
     with pytest.raises(UnknownNameError, match="unknown attention kernel 'explicitt'; did you mean 'explicit'"):
         select_kernel(make_vit().chain(), "explicitt")
+
+
+def test_a_kernel_is_used_inside_its_block_only(make_vit, images, used):
+    chain = make_vit(depth=1).chain()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        with use_kernel("sdpa"):
+            chain(images)
+            with use_kernel("explicit"):
+                chain(images)
+            chain(images)
+        chain(images)
+    assert used == ["sdpa", "explicit", "sdpa", "explicit"]
+    with pytest.raises(RuntimeError, match="ends the block"), use_kernel("explicit"):
+        raise RuntimeError("ends the block")
+    chain(images)
+    assert used[4:] == ["sdpa"]
+
+
+def test_a_kernel_that_was_selected_for_a_module_wins(make_vit, images, used):
+    chain = make_vit(depth=1).chain()
+    select_kernel(chain, "sdpa")
+    with use_kernel("explicit"):
+        chain(images)
+    assert used == ["sdpa"]
+
+
+def test_threads_that_share_modules_each_use_their_own_kernel(make_vit, images):
+    chain, meeting, found = make_vit().chain(), threading.Barrier(3, timeout=60), {}
+    expected = {}
+    for kernel in ("explicit", "sdpa"):
+        with use_kernel(kernel):
+            expected[kernel] = chain(images)
+    assert not torch.equal(expected["explicit"], expected["sdpa"])
+
+    def run(kernel):
+        with use_kernel(kernel):
+            meeting.wait()
+            found[kernel] = chain(images)
+            meeting.wait()
+
+    threads = [threading.Thread(target=run, args=(kernel,)) for kernel in expected]
+    for thread in threads:
+        thread.start()
+    meeting.wait()
+    outside = chain(images)
+    meeting.wait()
+    for thread in threads:
+        thread.join()
+    assert {kernel: torch.equal(found[kernel], expected[kernel]) for kernel in expected} == dict.fromkeys(
+        expected, True
+    )
+    assert torch.equal(outside, expected["sdpa"])
+
+
+def test_a_backbone_tells_the_shape_of_its_attention(make_vit, images, monkeypatch):
+    shapes = []
+
+    def watch(self, queries, keys, values):
+        shapes.append(tuple(keys.shape))
+        return watched(self, queries, keys, values)
+
+    watched = Attention._attend
+    monkeypatch.setattr(Attention, "_attend", watch)
+    network = make_vit(depth=1)
+    network.chain()(images)
+    shape = network.backbone.attention_shape(16)
+    assert shapes == [(len(images), shape.heads, shape.tokens, shape.width)]
+    assert network.backbone.attention_shape(32).tokens == 65
+    assert load_root("efficientnet-lite0").backbone.attention_shape(224) is None

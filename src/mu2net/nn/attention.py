@@ -1,14 +1,17 @@
-"""Multi-head self-attention with two exact kernels, and the rule that chooses between them.
+"""Multi-head self-attention with two exact kernels, and how one of them is chosen.
 
-Measured on CPUs: under bfloat16 the backward of ``scaled_dot_product_attention`` dominates the step, and the explicit
-matmul-softmax-matmul trains a whole ViT-Tiny 1.8 (AMD Zen 5) to 3 times (Intel with AMX) as fast; in float32 the fused
-kernel is faster and needs less memory.
+Both compute the same function, but not the same bits, so a path runs with one of them always. Which is faster depends
+on the processor, the arithmetic and the shape: ``train.kernel`` measures it once, ``use_kernel`` puts it into effect.
 
 Shapes: B batch, N tokens, D width, H heads, K = D / H width of a head.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
@@ -17,12 +20,48 @@ from torch.nn import functional as F
 
 from mu2net.errors import UnknownNameError
 
+AttentionKernel = Literal["explicit", "sdpa"]
+"""``explicit``: matmul, softmax, matmul. ``sdpa``: ``scaled_dot_product_attention``."""
+
 Kernel = Literal["auto", "explicit", "sdpa"]
-"""``explicit``: matmul, softmax, matmul. ``sdpa``: ``scaled_dot_product_attention``. ``auto``: by ``choose_kernel``."""
+"""What may be asked for; ``auto`` is the kernel of ``use_kernel``, outside of its block that of ``choose_kernel``."""
+
+_IN_USE: ContextVar[AttentionKernel | None] = ContextVar("attention kernel in use", default=None)
 
 
-def choose_kernel(device: torch.device, dtype: torch.dtype) -> Literal["explicit", "sdpa"]:
-    """Return the kernel that ``auto`` stands for: ``explicit`` under bfloat16 on a CPU, ``sdpa`` otherwise.
+@dataclass(frozen=True)
+class AttentionShape:
+    """The shape of a network's attention, on which it depends which kernel is faster.
+
+    Args:
+        tokens: Number N of tokens.
+        heads: Number H of heads.
+        width: Width K of a head.
+    """
+
+    tokens: int
+    heads: int
+    width: int
+
+
+@contextmanager
+def use_kernel(kernel: AttentionKernel) -> Iterator[None]:
+    """Let every attention whose own kernel is ``auto`` compute with a kernel inside the block, in this thread only.
+
+    Args:
+        kernel: The kernel.
+    """
+    token = _IN_USE.set(kernel)
+    try:
+        yield
+    finally:
+        _IN_USE.reset(token)
+
+
+def choose_kernel(device: torch.device, dtype: torch.dtype) -> AttentionKernel:
+    """Return the kernel of the fixed rule: ``explicit`` under bfloat16 on a CPU, ``sdpa`` otherwise.
+
+    It holds where nothing was measured, and for paths that were recorded without their kernel.
 
     Args:
         device: Where the queries are.
@@ -36,6 +75,22 @@ def explicit_attention(queries_BHNK: torch.Tensor, keys_BHNK: torch.Tensor, valu
     scale = queries_BHNK.shape[-1] ** -0.5
     weights_BHNN = torch.matmul(queries_BHNK * scale, keys_BHNK.transpose(-2, -1)).softmax(dim=-1)
     return torch.matmul(weights_BHNN.to(values_BHNK.dtype), values_BHNK)
+
+
+def attend(
+    queries_BHNK: torch.Tensor, keys_BHNK: torch.Tensor, values_BHNK: torch.Tensor, kernel: AttentionKernel
+) -> torch.Tensor:
+    """Return the heads' outputs side by side, ``[B, N, D]``, for as many tokens as there are queries.
+
+    Args:
+        queries_BHNK: One query per token that is computed.
+        keys_BHNK: One key per token that is attended to.
+        values_BHNK: One value per token that is attended to.
+        kernel: How it is computed.
+    """
+    compute = explicit_attention if kernel == "explicit" else F.scaled_dot_product_attention
+    mixed_BHNK = compute(queries_BHNK, keys_BHNK, values_BHNK)
+    return mixed_BHNK.transpose(1, 2).flatten(2)
 
 
 class Attention(nn.Module):
@@ -77,12 +132,9 @@ class Attention(nn.Module):
 
     def _attend(self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         """Return the output of as many tokens as there are queries; all three are ``[B, H, tokens, K]``."""
-        kernel = choose_kernel(queries.device, queries.dtype) if self.kernel == "auto" else self.kernel
-        if kernel == "explicit":
-            mixed_BHNK = explicit_attention(queries, keys, values)
-        else:
-            mixed_BHNK = F.scaled_dot_product_attention(queries, keys, values)
-        output: torch.Tensor = self.proj(mixed_BHNK.transpose(1, 2).flatten(2))
+        chosen = _IN_USE.get() or choose_kernel(queries.device, queries.dtype)
+        mixed_BND = attend(queries, keys, values, chosen if self.kernel == "auto" else self.kernel)
+        output: torch.Tensor = self.proj(mixed_BND)
         return output
 
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from mu2net.core.anatomy import Anatomy
 from mu2net.core.component import Slot
+from mu2net.nn.attention import AttentionShape
 
 Tensors = dict[str, torch.Tensor]
 """What a component holds: contiguous float32 CPU tensors by local name (``"attn.qkv.weight"``), buffers included."""
@@ -45,6 +46,14 @@ class Backbone(Protocol):
     @property
     def is_convolutional(self) -> bool:
         """Whether activations are images that run fastest channels-last."""
+        ...
+
+    def attention_shape(self, image_size: int) -> AttentionShape | None:
+        """Return the shape of the attention for an input size; ``None`` where there is no attention.
+
+        Args:
+            image_size: Side of the square input, in pixels.
+        """
         ...
 
     def config(self) -> dict[str, Any]:

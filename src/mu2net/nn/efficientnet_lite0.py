@@ -97,6 +97,10 @@ class EfficientNetLite0:
         """Whether activations are images: yes."""
         return True
 
+    def attention_shape(self, image_size: int) -> None:  # noqa: ARG002 - part of the contract
+        """Return that there is no attention."""
+        return
+
     @cached_property
     def anatomy(self) -> Anatomy:
         """The slots, and what evolution may change about them."""

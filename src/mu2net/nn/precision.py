@@ -79,6 +79,11 @@ def choose_precision(name: PrecisionName | str, device: torch.device, backbone: 
     return "bfloat16" if has_bfloat16(device) else "float32"
 
 
+def activation_dtype(precision: Precision) -> torch.dtype:
+    """Return the type of what matrix products return in a precision."""
+    return torch.bfloat16 if precision == "bfloat16" else torch.float32
+
+
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
     """Return a context in which networks compute in a precision, also inside another such context.
 

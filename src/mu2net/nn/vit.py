@@ -19,6 +19,7 @@ from mu2net.core.anatomy import Anatomy, block_slot
 from mu2net.core.component import Slot
 from mu2net.errors import RootError
 from mu2net.nn.assign import assign, shape_of
+from mu2net.nn.attention import AttentionShape
 from mu2net.nn.backbone import Normalisation, Tensors
 from mu2net.nn.init import torch_generator, truncated_normal
 from mu2net.nn.vit_slots import Adapter, Block, Head, PatchEmbed, Tokens
@@ -79,6 +80,14 @@ class Vit:
     def is_convolutional(self) -> bool:
         """Whether activations are images: no, they are tokens."""
         return False
+
+    def attention_shape(self, image_size: int) -> AttentionShape:
+        """Return the shape of the attention for an input size.
+
+        Args:
+            image_size: Side of the square input, in pixels.
+        """
+        return AttentionShape((image_size // self.patch_size) ** 2 + 1, self.heads, self.dim // self.heads)
 
     @cached_property
     def anatomy(self) -> Anatomy:
