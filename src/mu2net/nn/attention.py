@@ -118,8 +118,8 @@ class Attention(nn.Module):
     def forward_class_token(self, tokens_BND: torch.Tensor) -> torch.Tensor:
         """Return the attention's output for the first token alone, shape ``[B, 1, D]``; all tokens are attended to."""
         dim = tokens_BND.shape[-1]
-        query_weight, other_weight = self.qkv.weight.split((dim, 2 * dim))
-        query_bias, other_bias = (None, None) if self.qkv.bias is None else self.qkv.bias.split((dim, 2 * dim))
+        query_weight, other_weight = self.qkv.weight.tensor_split((dim,))
+        query_bias, other_bias = (None, None) if self.qkv.bias is None else self.qkv.bias.tensor_split((dim,))
         queries = self._heads(F.linear(tokens_BND[:, :1], query_weight, query_bias))[0]
         keys, values = self._heads(F.linear(tokens_BND, other_weight, other_bias)).unbind(0)
         return self._attend(queries, keys, values)
