@@ -22,6 +22,7 @@ NOTHING = {
     "num_validations": None,
     "examples_per_validation": None,
     "precision": None,
+    "attention": None,
     "device": None,
     "workers": None,
     "threads": None,
@@ -46,7 +47,8 @@ def test_everything_that_is_said_is_passed_on(run, fake):
         *("--s-size", 0.95, "--s-compute", 0.9, "--seed", 4, "--set", "opt_lr=0.02", "--set", "ds_crop=false"),
         *("--fix", "ds_image_size"),
         *("--generation-size", 2, "--batch-size", 16, "--num-validations", 3, "--examples-per-validation", 100),
-        *("--precision", "bfloat16", "--device", "cpu", "--workers", 3, "--threads", 2, "--restart"),
+        *("--precision", "bfloat16", "--attention", "explicit", "--device", "cpu", "--workers", 3, "--threads", 2),
+        "--restart",
     )
     assert result.exit_code == 0, result.output
     assert evolved(fake) == [
@@ -66,6 +68,7 @@ def test_everything_that_is_said_is_passed_on(run, fake):
             "num_validations": 3,
             "examples_per_validation": 100,
             "precision": "bfloat16",
+            "attention": "explicit",
             "device": "cpu",
             "workers": 3,
             "threads": 2,

@@ -35,6 +35,7 @@ SMALL = {
     "num_validations": 2,
     "examples_per_validation": 48,
     "hparams": {"opt_lr": 0.1},
+    "attention": "sdpa",
 }
 
 

@@ -11,6 +11,7 @@ from mu2net.errors import BudgetError, ConfigError
 from mu2net.nn.precision import choose_device
 from mu2net.nn.roots import backbone_from_config
 from mu2net.search import cycle
+from mu2net.search.arithmetic import path_compute
 from mu2net.search.budget import Budget
 from mu2net.search.clock import Clock
 from mu2net.search.events import (
@@ -23,7 +24,7 @@ from mu2net.search.events import (
 )
 from mu2net.search.executor import LocalExecutor
 from mu2net.search.probe import check_probe
-from mu2net.search.publication import load_chain, path_precision
+from mu2net.search.publication import load_chain
 from mu2net.store.store import Store
 from mu2net.train.events import IntervalDone, TrainingStopped
 
@@ -54,7 +55,7 @@ def probe_is_bit_equal(store, path):
     device, backbone = choose_device("cpu"), backbone_from_config(store.config.backbone)
     tensors, environment = store.probe(path.id)
     chain = load_chain(store, backbone, path, device)
-    return check_probe(chain, backbone, tensors, environment, device, path_precision(path)).is_bit_equal
+    return check_probe(chain, tensors, environment, path_compute(backbone, path, device)).is_bit_equal
 
 
 @pytest.mark.parametrize("agent", AGENTS)

@@ -5,12 +5,12 @@ import pytest
 from mu2net.errors import ComponentError
 from mu2net.nn.precision import choose_device
 from mu2net.nn.roots import backbone_from_config
+from mu2net.search.arithmetic import path_compute
 from mu2net.search.budget import Budget
 from mu2net.search.events import ChildRecorded, Preparing
 from mu2net.search.images import load_recorded_task
-from mu2net.search.publication import load_chain, path_precision
+from mu2net.search.publication import load_chain
 from mu2net.train.augment import Pipeline
-from mu2net.train.compute import Compute
 from mu2net.train.evaluate import evaluate
 
 
@@ -21,7 +21,7 @@ def test_the_recorded_test_accuracy_is_that_of_the_published_path(lab):
         load_chain(lab.store, backbone, path, device),
         load_recorded_task(lab.store, "one").test,
         Pipeline.from_hparams(path.hparams),
-        Compute.of(backbone, device, path_precision(path)),
+        path_compute(backbone, path, device),
         name="test",
     )
     assert path.metrics.test == measured.accuracy

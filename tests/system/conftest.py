@@ -21,6 +21,7 @@ SMALL: dict[str, Any] = {
     "num_validations": 2,
     "examples_per_validation": 48,
     "hparams": {"opt_lr": 0.1},
+    "attention": "sdpa",
     "threads": 1,
 }
 

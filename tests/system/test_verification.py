@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mu2net.errors import ComponentError
+from mu2net.nn.attention import choose_kernel
 from mu2net.search.events import Preparing
 from mu2net.store.components import canonical_bytes, digest_of
 from mu2net.store.store import Store
@@ -159,3 +160,30 @@ def test_a_missing_probe_is_no_proof(evolved):
     assert not found.is_intact
     assert {probe.task: probe.check for probe in found.probes} == {"one": "bit-equal", "two": "not run"}
     assert any(digest in said for said in found.damages)
+
+
+ARITHMETICS = [(precision, kernel) for precision in ("float32", "bfloat16") for kernel in ("explicit", "sdpa")]
+
+
+@pytest.mark.parametrize(("precision", "attention"), ARITHMETICS)
+def test_a_path_is_verified_and_predicts_in_the_arithmetic_that_it_was_trained_in(system, small, precision, attention):
+    small |= {"precision": precision, "attention": attention}
+    system.evolve("one", children=1, **small)
+    assert [probe.check for probe in system.verify().probes] == ["bit-equal"]
+    tensors, _ = Store.open(system.directory).probe(system.task("one").path_id)
+    predicted = system.predict("one", list(tensors["images"].numpy()))
+    expected = torch.softmax(tensors["logits"], dim=1).max(dim=1).values
+    assert [found.probability for found in predicted] == expected.tolist()
+
+
+@pytest.mark.parametrize(("precision", "attention"), ARITHMETICS)
+def test_a_path_that_was_recorded_without_its_kernel_is_verified_by_the_fixed_rule(system, small, precision, attention):
+    small |= {"precision": precision, "attention": attention}
+    system.evolve("one", children=1, **small)
+    path_id = system.task("one").path_id
+    remove = "json_remove(environment, '$.attention', '$.instructions')"
+    rewrite(system, f"UPDATE probes SET environment = {remove} WHERE path_id = ?", path_id)
+    rewrite(system, "UPDATE paths SET metrics = json_remove(metrics, '$.extra.attention') WHERE id = ?", path_id)
+    rule = choose_kernel(torch.device("cpu"), getattr(torch, precision))
+    with System.open(system.directory) as again:
+        assert [probe.check for probe in again.verify().probes] == ["bit-equal" if attention == rule else "changed"]

@@ -10,7 +10,7 @@ from mu2net.train.augment import Pipeline
 from mu2net.train.batches import SplitReader, TrainBatches, count_batches, evaluation_batches
 from mu2net.train.compute import Compute
 
-COMPUTE = Compute(torch.device("cpu"), "float32", Normalisation((0, 0, 0), (1, 1, 1)))
+COMPUTE = Compute(torch.device("cpu"), "float32", "sdpa", Normalisation((0, 0, 0), (1, 1, 1)))
 CROPPING = Pipeline(8, True, 0.2, 0.5, True)
 
 
@@ -100,7 +100,7 @@ def test_empty_splits_are_errors():
 
 def test_readers_that_give_other_images_have_other_descriptions(split):
     one, other = split(6, 0), split(6, 1)
-    bfloat16 = Compute(torch.device("cpu"), "bfloat16", COMPUTE.normalisation)
+    bfloat16 = Compute(torch.device("cpu"), "bfloat16", "sdpa", COMPUTE.normalisation)
     readers = [
         reader(one),
         reader(other),

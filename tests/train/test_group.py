@@ -84,6 +84,7 @@ def test_metrics_say_what_happened(group, job, source):
     assert metrics.extra == {
         "device": "cpu",
         "precision": "float32",
+        "attention": None,
         "threads": 1,
         "batch_size": 8,
         "intervals_planned": 2,

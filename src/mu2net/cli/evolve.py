@@ -38,6 +38,7 @@ def evolve(
     num_validations: given.NumValidations = None,
     examples_per_validation: given.ExamplesPerValidation = None,
     precision: given.Precision = None,
+    attention: given.Attention = None,
     device: given.Device = None,
     workers: given.Workers = None,
     threads: given.Threads = None,
@@ -56,10 +57,11 @@ def evolve(
         "generation_size": generation_size,
     }
     hparams["fixed"] = fixed or None
-    child = {"batch_size": batch_size, "num_validations": num_validations, "precision": precision, "device": device}
-    rest = {"examples_per_validation": examples_per_validation, "workers": workers, "threads": threads}
+    child = {"batch_size": batch_size, "num_validations": num_validations}
+    child["examples_per_validation"] = examples_per_validation
+    machine = {"precision": precision, "attention": attention, "device": device, "workers": workers, "threads": threads}
     with open_system(context, system) as opened:
-        summaries = _evolve_all(opened, names or [], budget | search | hparams | child | rest, as_json=as_json)
+        summaries = _evolve_all(opened, names or [], budget | search | hparams | child | machine, as_json=as_json)
     if as_json:
         print_json([summary.to_dict() for summary in summaries])
     else:

@@ -105,6 +105,14 @@ Precision = Annotated[
     Literal["auto", "float32", "bfloat16"] | None,
     typer.Option(rich_help_panel=MACHINE, help="Arithmetic; else auto."),
 ]
+Attention = Annotated[
+    Literal["auto", "explicit", "sdpa"] | None,
+    typer.Option(
+        rich_help_panel=MACHINE,
+        help="How attention is computed; else auto, what is faster when it is first measured on this machine. "
+        "Bits depend on it.",
+    ),
+]
 Device = Annotated[
     Literal["auto", "cpu", "cuda", "mps"] | None,
     typer.Option(rich_help_panel=MACHINE, help="Where to compute; else auto."),

@@ -28,6 +28,7 @@ class SearchConfig:
         examples_per_validation: Training examples per validation; ``None`` to plan them from the time budget, or
             for one pass where there is none.
         precision: ``"auto"``, ``"float32"`` or ``"bfloat16"``.
+        attention: ``"auto"`` (what is measured to be faster), ``"explicit"`` or ``"sdpa"``.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
         threads: Threads per worker; results are bit-identical for equal numbers.
         hparams: Starting values of hyperparameters that differ from the agent's.
@@ -46,6 +47,7 @@ class SearchConfig:
     num_validations: int = 4
     examples_per_validation: int | None = None
     precision: str = "auto"
+    attention: str = "auto"
     device: str = "auto"
     threads: int = 1
     hparams: Mapping[str, Value] = field(default_factory=dict)

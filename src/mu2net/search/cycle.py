@@ -22,6 +22,7 @@ from mu2net.data.task import TaskData
 from mu2net.errors import BudgetError, ConfigError, Mu2NetError
 from mu2net.nn.backbone import Backbone
 from mu2net.nn.precision import choose_device, choose_precision
+from mu2net.search.arithmetic import cycle_attention
 from mu2net.search.budget import Budget, ChildBudget, Plan
 from mu2net.search.clock import Clock
 from mu2net.search.config import MAX_VALIDATION_EXAMPLES, SearchConfig
@@ -102,12 +103,14 @@ class Cycle:
         scoring = Scoring(anatomy.num_params, anatomy.flops, config.s_size, config.s_compute)
         self._agent: Agent = make_agent(config.agent, anatomy, scoring, config.hparams, config.fixed)
         device = choose_device(config.device)
+        precision = choose_precision(config.precision, device, workshop.backbone)
         self._train_config = TrainConfig(
             num_validations=1,
             examples_per_validation=1,
             batch_size=config.batch_size,
             device=device,
-            precision=choose_precision(config.precision, device, workshop.backbone),
+            precision=precision,
+            attention=cycle_attention(workshop.store, workshop.backbone, config, device, precision, record),
             threads=config.threads,
             max_validation_examples=MAX_VALIDATION_EXAMPLES,
         )
@@ -158,6 +161,7 @@ class Cycle:
             "child": asdict(self._plan.child),
             "seconds_per_child": self._plan.seconds,
             "budget": asdict(self._budget),
+            "attention": self._train_config.attention,
             "live": [path.id for path in store.live_paths()],
         }
         if replaces is not None:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path as FilePath
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from mu2net.data.task import Split
-from mu2net.nn.backbone import Backbone, Tensors
+from mu2net.nn.backbone import Tensors
 from mu2net.nn.chain import Chain
-from mu2net.nn.precision import Precision
+from mu2net.nn.machine import describe_machine
+from mu2net.search.arithmetic import recorded_attention
 from mu2net.train.compute import Compute, thread_count
 from mu2net.train.evaluate import predict_logits
 
@@ -46,88 +44,65 @@ class ProbeResult:
     reason: str = ""
 
 
-def environment(device: torch.device, precision: Precision, batch: int) -> dict[str, Any]:
-    """Return what the bits of logits depend on besides the components: software, processor and batch shape.
+def environment(compute: Compute, batch: int) -> dict[str, Any]:
+    """Return what the bits of logits depend on besides the components: software, processor, arithmetic, batch shape.
 
     Args:
-        device: Where the network runs.
-        precision: Its arithmetic.
+        compute: Where the network runs and in which arithmetic.
         batch: Images per batch.
     """
-    build = hashlib.sha256(torch.__config__.show().encode()).hexdigest()[:16]
     return {
-        "torch": torch.__version__,
-        "torch_build": build,
-        "processor": _processor(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "precision": precision,
+        **describe_machine(compute.device),
+        "precision": compute.precision,
+        "attention": compute.attention,
         "threads": _THREADS,
         "batch": batch,
     }
 
 
-def _processor() -> str:
-    info = FilePath("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def make_probe(
-    chain: Chain, backbone: Backbone, split: Split, image_size: int, device: torch.device, precision: Precision
-) -> tuple[Tensors, dict[str, Any]]:
+def make_probe(chain: Chain, split: Split, image_size: int, compute: Compute) -> tuple[Tensors, dict[str, Any]]:
     """Return the probe of a path: images, its logits in its own arithmetic and in float32; and the environment.
 
     Args:
-        chain: The path's network, on ``device``.
-        backbone: What its slots compute.
+        chain: The path's network, on the device of ``compute``.
         split: Where the images come from; the first ones are taken.
         image_size: Side of the network's input, in pixels.
-        device: Where the network runs.
-        precision: The path's own arithmetic.
+        compute: The path's own arithmetic.
     """
     chosen = np.arange(min(PROBE_SIZE, len(split)), dtype=np.int64)
     images = torch.from_numpy(np.array(split.pixels(image_size)[chosen]))
     tensors = {
         "images": images,
-        "logits": _logits(chain, backbone, images, device, precision),
-        "logits_float32": _logits(chain, backbone, images, device, "float32"),
+        "logits": _logits(chain, images, compute),
+        "logits_float32": _logits(chain, images, compute.in_float32()),
     }
-    return tensors, environment(device, precision, len(images))
+    return tensors, environment(compute, len(images))
 
 
 def check_probe(
-    chain: Chain,
-    backbone: Backbone,
-    probe: Mapping[str, torch.Tensor],
-    recorded: Mapping[str, Any],
-    device: torch.device,
-    precision: Precision,
+    chain: Chain, probe: Mapping[str, torch.Tensor], recorded: Mapping[str, Any], compute: Compute
 ) -> ProbeResult:
     """Compute a probe again and compare.
 
     Bits are compared where software, processor and batch shape are those of the recording; elsewhere float32 logits
-    must agree within ``PROBE_TOLERANCE``.
+    must agree within ``PROBE_TOLERANCE``. Attention is computed with the kernel that was recorded.
 
     Args:
-        chain: The path's network, on ``device``.
-        backbone: What its slots compute.
+        chain: The path's network, on the device of ``compute``.
         probe: Tensors of ``make_probe``.
-        recorded: Environment of ``make_probe``.
-        device: Where the network runs now.
-        precision: The path's own arithmetic.
+        recorded: Environment of ``make_probe``; what an older version left out is not compared.
+        compute: The path's own arithmetic, where the network runs now.
     """
     images = probe["images"]
-    here = environment(device, precision, len(images))
-    plain = _logits(chain, backbone, images, device, "float32")
+    compute = replace(compute, attention=recorded_attention(recorded) or compute.attention)
+    here = environment(compute, len(images))
+    plain = _logits(chain, images, compute.in_float32())
     difference = _max_difference(plain, probe["logits_float32"])
-    changed = [name for name in here if here[name] != recorded.get(name)]
+    changed = [name for name in here if here[name] != recorded.get(name, here[name])]
     if changed:
-        reason = ", ".join(f"{name}: recorded {recorded.get(name)!r}, here {here[name]!r}" for name in changed)
+        reason = ", ".join(f"{name}: recorded {recorded[name]!r}, here {here[name]!r}" for name in changed)
         return ProbeResult(None, difference, plain.numel(), reason)
-    own = _logits(chain, backbone, images, device, precision)
+    own = _logits(chain, images, compute)
     is_equal = torch.equal(own, probe["logits"]) and torch.equal(plain, probe["logits_float32"])
     return ProbeResult(is_equal, max(difference, _max_difference(own, probe["logits"])), plain.numel())
 
@@ -139,9 +114,6 @@ def _max_difference(found: torch.Tensor, expected: torch.Tensor) -> float:
     return difference if difference == difference else float("inf")
 
 
-def _logits(
-    chain: Chain, backbone: Backbone, images: torch.Tensor, device: torch.device, precision: Precision
-) -> torch.Tensor:
-    compute = Compute.of(backbone, device, precision)
+def _logits(chain: Chain, images: torch.Tensor, compute: Compute) -> torch.Tensor:
     with thread_count(_THREADS):
         return predict_logits(chain, images.numpy(), compute, batch_size=len(images))

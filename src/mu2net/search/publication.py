@@ -10,13 +10,13 @@ from mu2net.core.path import Path
 from mu2net.data.task import TaskData
 from mu2net.nn.backbone import Backbone
 from mu2net.nn.chain import Chain, build_chain
-from mu2net.nn.precision import Precision
+from mu2net.search.arithmetic import path_compute
 from mu2net.search.events import Observer, Preparing
 from mu2net.search.probe import make_probe
 from mu2net.store.records import CycleRecord
 from mu2net.store.store import Store
 from mu2net.train.augment import Pipeline
-from mu2net.train.compute import Compute, thread_count
+from mu2net.train.compute import thread_count
 from mu2net.train.evaluate import evaluate
 from mu2net.train.group import TrainConfig
 
@@ -29,12 +29,6 @@ def load_chain(store: Store, backbone: Backbone, path: Path, device: torch.devic
     """
     parts = [(component.slot, store.load(component.digest)) for component in path.components]
     return build_chain(backbone, parts).to(device).eval()
-
-
-def path_precision(path: Path) -> Precision:
-    """Return the arithmetic that a path was trained with, and runs in."""
-    recorded = path.metrics.extra.get("precision") if path.metrics else None
-    return "bfloat16" if recorded == "bfloat16" else "float32"
 
 
 def publish_path(
@@ -54,7 +48,7 @@ def publish_path(
         data: The task's images; the test split is read here, once per path.
         cycle: The cycle that found it.
         path: The path.
-        config: How it was trained: device, precision and threads.
+        config: How it was trained: device and threads.
         observer: Told what happens.
     """
     if path.metrics is None:
@@ -62,16 +56,16 @@ def publish_path(
     if path.metrics.test is not None:
         return store.publish(cycle, path.id, path.metrics, *store.probe(path.id))
     chain = load_chain(store, backbone, path, config.device)
-    precision = path_precision(path)
+    compute = path_compute(backbone, path, config.device)
     pipeline = Pipeline.from_hparams(path.hparams)
     with thread_count(config.threads):
         evaluation = evaluate(
             chain,
             data.test,
             pipeline,
-            Compute.of(backbone, config.device, precision),
+            compute,
             name="test",
             on_batch=lambda done, total: observer(Preparing("testing the best path", done, total)),
         )
-    probe, environment = make_probe(chain, backbone, data.validation, pipeline.image_size, config.device, precision)
+    probe, environment = make_probe(chain, data.validation, pipeline.image_size, compute)
     return store.publish(cycle, path.id, replace(path.metrics, test=evaluation.accuracy), probe, environment)

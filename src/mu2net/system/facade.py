@@ -226,6 +226,7 @@ class System:
         num_validations: int | None = None,
         examples_per_validation: int | None = None,
         precision: str | None = None,
+        attention: str | None = None,
         device: str | None = None,
         threads: int | None = None,
         workers: int | None = None,
@@ -254,10 +255,10 @@ class System:
             num_validations: Validations per child; 4 by default.
             examples_per_validation: Training examples per validation; planned from the budget by default.
             precision: ``auto``, ``float32`` or ``bfloat16``.
+            attention: ``auto`` (what is measured to be faster here), ``explicit`` or ``sdpa``; bits depend on it.
             device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
             threads: Threads per worker process; 1 by default.
-            workers: Worker processes; one per core by default, but no more than ``generation_size``. Results do not
-                depend on their number.
+            workers: Worker processes; one per core by default, at most ``generation_size``. No result depends on it.
             restart: Whether an interrupted cycle is given up (its children stay in the history) and a new one starts.
             observer: Told what happens.
             handle_interrupts: Whether Ctrl-C ends the cycle cleanly instead of raising.
@@ -281,6 +282,7 @@ class System:
             "num_validations": num_validations,
             "examples_per_validation": examples_per_validation,
             "precision": precision,
+            "attention": attention,
             "device": device,
             "threads": threads,
         }

@@ -18,8 +18,9 @@ from mu2net.errors import ConfigError, UnknownNameError
 from mu2net.nn.backbone import Backbone
 from mu2net.nn.chain import Chain
 from mu2net.nn.precision import choose_device
+from mu2net.search.arithmetic import path_compute
 from mu2net.search.events import Observer, Preparing
-from mu2net.search.publication import load_chain, path_precision
+from mu2net.search.publication import load_chain
 from mu2net.store.store import Store
 from mu2net.system.summary import EvaluationSummary, Prediction
 from mu2net.train.augment import Pipeline
@@ -57,7 +58,7 @@ class NetworkCache:
 
     def compute(self, path: Path) -> Compute:
         """Return the arithmetic of a path on this machine's device."""
-        return Compute.of(self.backbone, choose_device(), path_precision(path))
+        return path_compute(self.backbone, path, choose_device())
 
     def clear(self) -> None:
         """Forget all networks."""

@@ -6,9 +6,10 @@ from mu2net.core.path import Path
 from mu2net.errors import StoreError
 from mu2net.nn.backbone import Backbone
 from mu2net.nn.precision import choose_device
+from mu2net.search.arithmetic import path_compute
 from mu2net.search.events import Observer, Preparing
 from mu2net.search.probe import PROBE_TOLERANCE, check_probe
-from mu2net.search.publication import load_chain, path_precision
+from mu2net.search.publication import load_chain
 from mu2net.store.store import Store
 from mu2net.store.verify import verify_files
 from mu2net.system.summary import ProbeSummary, Verification
@@ -50,7 +51,7 @@ def _check(store: Store, backbone: Backbone, path: Path) -> ProbeSummary:
         chain = load_chain(store, backbone, path, device)
     except StoreError as error:
         return ProbeSummary(task, path.id, "not run", 0, float("nan"), str(error))
-    result = check_probe(chain, backbone, tensors, environment, device, path_precision(path))
+    result = check_probe(chain, tensors, environment, path_compute(backbone, path, device))
     if result.is_bit_equal:
         return ProbeSummary(task, path.id, "bit-equal", result.num_logits, 0.0)
     if result.is_bit_equal is None and result.max_difference <= PROBE_TOLERANCE:

@@ -13,6 +13,7 @@ import torch
 
 from mu2net.data.task import TaskData
 from mu2net.errors import ConfigError
+from mu2net.nn.attention import AttentionKernel
 from mu2net.nn.backbone import Backbone
 from mu2net.nn.flops import count_flops
 from mu2net.nn.precision import Precision
@@ -45,6 +46,7 @@ class TrainConfig:
         max_validation_examples: Validation images at most, the same ones every time; ``None`` for all.
         device: Where to compute.
         precision: Arithmetic of the activations.
+        attention: How attention is computed; ``None`` for the fixed rule, and where there is no attention.
         threads: Threads per operation; ``None`` for PyTorch's own number.
 
     Raises:
@@ -58,6 +60,7 @@ class TrainConfig:
     max_validation_examples: int | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     precision: Precision = "float32"
+    attention: AttentionKernel | None = None
     threads: int | None = None
 
     def __post_init__(self) -> None:
@@ -155,7 +158,7 @@ class _Session:
     ) -> None:
         self._group, self._prefixes, self._reporter, self._should_stop = group, prefixes, reporter, should_stop
         config = group.config
-        compute = Compute.of(group.backbone, config.device, config.precision)
+        compute = Compute.of(group.backbone, config.device, config.precision, config.attention)
         self._validation = SplitReader(
             "validation", group.task.validation, group.pipeline.without_augmentation(), compute
         )
@@ -213,6 +216,7 @@ class _Session:
         extra = {
             "device": config.device.type,
             "precision": config.precision,
+            "attention": config.attention,
             "threads": torch.get_num_threads(),
             "batch_size": self._batches.batch_size,
             "intervals_planned": config.num_validations,
