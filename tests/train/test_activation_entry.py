@@ -56,6 +56,10 @@ def test_axes_of_size_one_keep_their_strides(shape):
         assert layout.restore(out).stride() == activations.stride()
 
 
+def test_what_lies_in_both_ways_is_contiguous():
+    assert Layout.of(torch.zeros(2, 1, 1, 1)) == Layout((1, 1, 1), torch.float32)
+
+
 def test_no_activations_are_none():
     for nothing in (torch.zeros(0, 3, 2), torch.from_numpy(np.zeros((0, 3, 2), np.float32))):
         layout = Layout.of(nothing)

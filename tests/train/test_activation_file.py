@@ -243,6 +243,15 @@ def test_truncation_is_found(filled, keep, caplog):
     assert len(caplog.records) == 1
 
 
+def test_bytes_that_were_not_read_do_not_count(filled, monkeypatch):
+    """New memory may hold by chance what an earlier read left there."""
+    content = filled.entry.layout.empty(1)
+    content.numpy()[:] = LAYOUT.to_bytes(truth([49]))
+    os.truncate(filled.path, filled.entry.size - 1)
+    monkeypatch.setattr(Layout, "empty", lambda *_: content)
+    assert filled.read(some(49)) is None
+
+
 def test_garbage_in_its_place_is_found(filled, caplog):
     content = np.random.default_rng(0).integers(0, 256, filled.entry.size, np.uint8)
     with filled.path.open("r+b") as opened:
@@ -297,6 +306,7 @@ def test_a_full_disk_leaves_what_is_in_memory(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(os, "pwrite", fail)
     for row in range(3):
         assert not is_right(file, some(row))
+        monkeypatch.setattr(os, "pwrite", lambda *_: pytest.fail("tried again"))
     assert file.known(some(0, 1, 2, 3)) == 3
     assert len(caplog.records) == 1
 
