@@ -26,6 +26,9 @@ NOTHING = {
     "device": None,
     "workers": None,
     "threads": None,
+    "views": None,
+    "rounding": None,
+    "cache_limit": None,
     "restart": False,
     "handle_interrupts": True,
 }
@@ -48,7 +51,7 @@ def test_everything_that_is_said_is_passed_on(run, fake):
         *("--fix", "ds_image_size"),
         *("--generation-size", 2, "--batch-size", 16, "--num-validations", 3, "--examples-per-validation", 100),
         *("--precision", "bfloat16", "--attention", "explicit", "--device", "cpu", "--workers", 3, "--threads", 2),
-        "--restart",
+        *("--views", 2, "--rounding", "bfloat16", "--cache-limit", "1.5GB", "--restart"),
     )
     assert result.exit_code == 0, result.output
     assert evolved(fake) == [
@@ -72,6 +75,9 @@ def test_everything_that_is_said_is_passed_on(run, fake):
             "device": "cpu",
             "workers": 3,
             "threads": 2,
+            "views": 2,
+            "rounding": "bfloat16",
+            "cache_limit": 1_500_000_000,
             "restart": True,
             "handle_interrupts": True,
         }
@@ -98,7 +104,7 @@ def test_a_system_without_tasks(run, fake):
     assert "mu2net add NAME SOURCE" in result.stderr
 
 
-@pytest.mark.parametrize("wrong", [("--time", "soon"), ("--time", "0"), ("--set", "opt_lr")])
+@pytest.mark.parametrize("wrong", [("--time", "soon"), ("--time", "0"), ("--set", "opt_lr"), ("--cache-limit", "much")])
 def test_wrong_values_are_found_before_the_system_opens(run, fake, wrong):
     result = run("evolve", *wrong)
     assert result.exit_code == 2

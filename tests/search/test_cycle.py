@@ -114,7 +114,7 @@ def test_a_second_task_shares_components_of_the_first_and_changes_nothing_of_it(
 
 
 def test_a_path_that_nothing_beats_stays_live_with_its_test_accuracy_and_probe(lab):
-    lab.executor = Graded(lab.store, [0.1, 0.2, 0.9, 0.3, 0.85, 0.5])
+    lab.executor = Graded(lab.store, qualities=[0.1, 0.2, 0.9, 0.3, 0.85, 0.5])
     first = lab.run("one", children=4)
     probe = lab.store.probe_record(first.id)
     again = lab.run("one", children=2)
@@ -128,7 +128,7 @@ def test_a_path_that_nothing_beats_stays_live_with_its_test_accuracy_and_probe(l
 
 
 def test_a_second_cycle_replaces_the_path_it_beats_and_clones_what_only_the_task_uses(lab):
-    lab.executor = Graded(lab.store, [0.1, 0.2, 0.21, 0.3, 0.22, 0.4, 0.23, 0.5])
+    lab.executor = Graded(lab.store, qualities=[0.1, 0.2, 0.21, 0.3, 0.22, 0.4, 0.23, 0.5])
     first = lab.run("one", children=2)
     second = lab.run("one", children=6)
     assert second.quality == 0.5
@@ -156,7 +156,7 @@ def test_picks_of_earlier_cycles_count(lab):
 
 
 def test_what_is_kept_was_compared_with_its_own_parent(lab):
-    lab.executor = Graded(lab.store, [0.5, 0.4, 0.45, 0.5, 0.3, 0.6, 0.2, 0.7])
+    lab.executor = Graded(lab.store, qualities=[0.5, 0.4, 0.45, 0.5, 0.3, 0.6, 0.2, 0.7])
     lab.run("one", children=8)
     quality = {path.id: path.quality for path in lab.store.history("one")}
     for child in lab.store.children("one"):
@@ -398,7 +398,7 @@ class TestStop:
 def test_the_size_penalty_prefers_sharing(lab):
     """With a strong penalty on size a path that trains everything loses against one that trains little."""
     lab.run("two", agent="linear")
-    lab.executor = Graded(lab.store, [0.5, 0.5, 0.6, 0.6, 0.6, 0.6])
+    lab.executor = Graded(lab.store, qualities=[0.5, 0.5, 0.6, 0.6, 0.6, 0.6])
     small = lab.run("one", agent="linear", s_size=0.02)
     assert lab.run("one", agent="finetune", s_size=0.02).id == small.id
     assert lab.run("one", agent="finetune").quality == 0.6

@@ -7,7 +7,7 @@ from mu2net.core.score import Scoring
 from mu2net.errors import BudgetError
 from mu2net.nn.roots import backbone_from_config
 from mu2net.search import planning
-from mu2net.search.budget import Budget, ChildBudget, Cost, Plan
+from mu2net.search.budget import MAX_PASSES, TARGET_CHILDREN, Budget, ChildBudget, Cost, Plan
 from mu2net.search.clock import Clock
 from mu2net.search.config import SearchConfig
 from mu2net.search.executor import LocalExecutor
@@ -77,10 +77,13 @@ def test_examples_are_divided_into_children(planner):
     assert plan(planner(), examples=3 * 2 * 20, children=3).child == ChildBudget(2, 20)
 
 
+LONGEST = ChildBudget(2, MAX_PASSES * TRAIN)
+
+
 def test_time_is_divided_into_children(planner):
     made = planner()
     planned = plan(made, seconds=8 * 2 * 0.201)
-    assert planned.child == ChildBudget(2, 20)
+    assert planned.child == LONGEST
     assert planned.seconds == pytest.approx(0.4)
     (proposal,) = made.measured
     assert all(slot.is_trainable for slot in proposal.slots)
@@ -88,15 +91,18 @@ def test_time_is_divided_into_children(planner):
 
 def test_a_child_never_gets_more_than_the_whole_time(planner):
     """Eight children on four workers are two each; one child cannot be divided among them."""
-    assert plan(planner(executor=Parallel), seconds=2 * 2 * 0.201).child == ChildBudget(2, 20)
+    assert plan(planner(executor=Parallel), seconds=2 * 2 * 0.201).seconds == pytest.approx(0.4)
     alone = plan(planner(executor=Parallel), seconds=2 * 0.201, children=1)
-    assert alone.child == ChildBudget(2, 20)
     assert alone.seconds == pytest.approx(0.4)
+
+
+def test_no_child_gets_more_than_the_longest_training_takes(planner):
+    assert plan(planner(), seconds=1e6).seconds == pytest.approx(LONGEST.examples * CHEAP.train)
 
 
 def test_the_time_that_was_spent_before_counts(planner):
     clock = Standing(100.0, earlier=100.0 - 8 * 2 * 0.201)
-    assert planner().plan(Budget(seconds=100.0), clock).child == ChildBudget(2, 20)
+    assert planner().plan(Budget(seconds=100.0), clock).seconds == pytest.approx(0.4)
 
 
 @pytest.mark.parametrize("agent", ["linear", "finetune"])
@@ -108,12 +114,11 @@ def test_a_baseline_run_gets_what_a_cycle_may_spend(planner, agent):
 
 def test_baseline_runs_share_the_time_in_rounds(planner):
     """Four runs on one worker come one after the other; on four workers each has all the time."""
-    seconds = 4 * 5 * (TRAIN + 0.1) * 0.01
     one = planner("linear", generation_size=4)
-    assert plan(one, seconds=seconds).child == ChildBudget(5, TRAIN)
+    assert plan(one, seconds=100.0) == Plan(ChildBudget(TARGET_CHILDREN * 2, MAX_PASSES * TRAIN), 25.0)
     assert [slot.slot.name for slot in one.measured[0].slots if slot.is_trainable] == ["norm", "head"]
-    assert plan(planner("linear", Parallel, generation_size=4), seconds=seconds / 4).child == ChildBudget(5, TRAIN)
-    assert plan(planner("linear", Parallel, generation_size=5), seconds=seconds / 2).child == ChildBudget(5, TRAIN)
+    assert plan(planner("linear", Parallel, generation_size=4), seconds=100.0).seconds == 100.0
+    assert plan(planner("linear", Parallel, generation_size=5), seconds=100.0).seconds == 50.0
 
 
 @pytest.mark.parametrize("agent", ["mu2net", "linear"])

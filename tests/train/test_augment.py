@@ -5,7 +5,7 @@ import torch
 from mu2net.core.rng import generator
 from mu2net.errors import ConfigError
 from mu2net.nn.backbone import Normalisation
-from mu2net.train.augment import Pipeline, apply_pipeline, normalise, train_side
+from mu2net.train.augment import Draws, Pipeline, apply_pipeline, normalise, train_side
 
 FULL = Pipeline(16, True, 0.2, 0.5, True, 0.2, 0.2, 0.2, 0.2)
 
@@ -15,7 +15,8 @@ def images(count: int = 6, side: int = 24) -> np.ndarray:
 
 
 def apply(pipeline: Pipeline, batch: np.ndarray, *key: int) -> torch.Tensor:
-    return apply_pipeline(pipeline, batch, np.ones(len(batch), np.float32), generator(*key))
+    draws = Draws.sample(pipeline, np.ones(len(batch), np.float32), generator(*key))
+    return apply_pipeline(pipeline, batch, draws)
 
 
 def test_hyperparameters_become_a_pipeline(hparams):

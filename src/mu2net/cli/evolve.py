@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from mu2net.cli import evolve_options as given
-from mu2net.cli.options import JsonOption, SystemOption, parse_duration, parse_settings
+from mu2net.cli.options import JsonOption, SystemOption, parse_duration, parse_settings, parse_size
 from mu2net.cli.output import console, print_json, progress_console, say
 from mu2net.cli.session import open_system
 from mu2net.cli.tables import leaderboard
@@ -42,6 +42,9 @@ def evolve(
     device: given.Device = None,
     workers: given.Workers = None,
     threads: given.Threads = None,
+    views: given.Views = None,
+    rounding: given.RoundingOption = None,
+    cache_limit: given.CacheLimit = None,
     system: SystemOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -60,8 +63,15 @@ def evolve(
     child = {"batch_size": batch_size, "num_validations": num_validations}
     child["examples_per_validation"] = examples_per_validation
     machine = {"precision": precision, "attention": attention, "device": device, "workers": workers, "threads": threads}
+    cache = {
+        "views": views,
+        "rounding": rounding,
+        "cache_limit": cache_limit and parse_size("--cache-limit", cache_limit),
+    }
     with open_system(context, system) as opened:
-        summaries = _evolve_all(opened, names or [], budget | search | hparams | child | machine, as_json=as_json)
+        summaries = _evolve_all(
+            opened, names or [], budget | search | hparams | child | machine | cache, as_json=as_json
+        )
     if as_json:
         print_json([summary.to_dict() for summary in summaries])
     else:

@@ -127,6 +127,34 @@ Workers = Annotated[
         "Results do not depend on their number.",
     ),
 ]
+Views = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=0,
+        rich_help_panel=CHILD,
+        help="Augmented views per image that are drawn once and kept: faster, with less variety. 0, the default, "
+        "augments anew in every epoch.",
+    ),
+]
+RoundingOption = Annotated[
+    Literal["exact", "bfloat16"] | None,
+    typer.Option(
+        "--rounding",
+        rich_help_panel=MACHINE,
+        help="Whether activations that enter trained slots are rounded, which halves the room of kept ones; "
+        "else exact.",
+    ),
+]
+CacheLimit = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        rich_help_panel=MACHINE,
+        help="Disk space for kept activations, as in 500MB or 20GB; 0 for none. Else 20 % of the free disk, at most "
+        "20 % of the memory. Results do not depend on it.",
+    ),
+]
 Threads = Annotated[
     int | None, typer.Option(metavar="N", min=1, rich_help_panel=MACHINE, help="Threads per worker; else 1.")
 ]

@@ -31,6 +31,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard
 
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?", re.ASCII)
 
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT]?)B?", re.ASCII)
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
 
 def parse_duration(text: str) -> float:
     """Return a time in seconds.
@@ -53,6 +56,22 @@ def parse_duration(text: str) -> float:
     if not 0 < seconds < float("inf"):
         raise ConfigError(f"--time is {text!r}; expected more than 0 seconds")
     return seconds
+
+
+def parse_size(option: str, text: str) -> int:
+    """Return a size in bytes.
+
+    Args:
+        option: Name of the option, for the message.
+        text: ``500MB``, ``20GB``, ``1.5TB`` (powers of 1,000), or a plain number of bytes.
+
+    Raises:
+        ConfigError: The text is no size.
+    """
+    match = _SIZE.fullmatch(text.strip().upper())
+    if match is None:
+        raise ConfigError(f"{option} is {text!r}; expected a size such as 500MB, 20GB, or 0")
+    return int(float(match[1]) * _UNITS[match[2]])
 
 
 def parse_settings(texts: Iterable[str]) -> dict[str, int | float | str | bool]:

@@ -85,8 +85,8 @@ class Progress:
                 return self._prepare(event)
             case CycleStarted():
                 return self._start(event)
-            case ChildPlanned(budget):
-                return self._plan(budget)
+            case ChildPlanned():
+                return self._plan(event)
             case GenerationStarted():
                 return self._generation(event)
             case BatchDone():
@@ -119,11 +119,16 @@ class Progress:
             text += f"; goes on after an interruption ({earlier} done)"
         return [Line(text, "result")]
 
-    def _plan(self, budget: ChildBudget) -> list[Line]:
-        self.child = budget
+    def _plan(self, event: ChildPlanned) -> list[Line]:
+        budget = self.child = event.budget
         self.examples_done = self.children_done * budget.examples
         intervals = plural(budget.num_validations, "interval")
-        return [Line(f"each child: {intervals} of {budget.examples_per_validation:,} training examples", "phase")]
+        if event.seconds is not None:
+            most = plural(budget.num_validations, "validation")
+            text = f"each child: about {duration(event.seconds)}, with at most {most}"
+        else:
+            text = f"each child: {intervals} of {budget.examples_per_validation:,} training examples"
+        return [Line(text, "phase")]
 
     def _generation(self, event: GenerationStarted) -> list[Line]:
         self.generation, self.waiting, self.batch = event.number, list(event.children), None

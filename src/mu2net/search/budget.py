@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from mu2net.errors import BudgetError, ConfigError
+from mu2net.train.length import VALIDATION_SHARE
 
 PAPER_EXAMPLES_PER_VALIDATION = 51_200
 """The most training examples between two validations (arXiv 2205.10937), used where time sets no other bound."""
@@ -15,8 +16,8 @@ TARGET_CHILDREN = 8
 """How many children a time budget is divided into, when everything would train."""
 
 
-VALIDATION_SHARE = 0.25
-"""The share of a child's budget that validation takes at most, where the budget allows to choose."""
+MAX_PASSES = 10
+"""The most passes over the training split between two validations, where time bounds them."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,8 @@ class Plan:
     """What the children of a cycle are planned to spend.
 
     Args:
-        child: The budget of every child.
-        seconds: Seconds that a worker is expected to take for one child; ``None`` where speed was not measured.
+        child: The budget of every child; a bound of it where ``seconds`` are given.
+        seconds: Seconds of every child, which trains on as many examples as fit; ``None`` where its examples are given.
     """
 
     child: ChildBudget
@@ -109,12 +110,14 @@ class Workload:
         num_validated: Images per validation.
         batch_size: Images per training step.
         num_validations: Validations per child at most.
+        passes: Passes over the training images per interval at most.
     """
 
     num_train: int
     num_validated: int
     batch_size: int
     num_validations: int
+    passes: int = 1
 
     @property
     def smallest_interval(self) -> int:
@@ -127,8 +130,8 @@ IN_EXAMPLES = Cost(train=1.0, evaluate=0.0)
 
 
 def full_child(work: Workload) -> ChildBudget:
-    """Return a child's budget where time sets no bound: one pass, at most 51,200 examples, per interval."""
-    return ChildBudget(work.num_validations, min(work.num_train, PAPER_EXAMPLES_PER_VALIDATION))
+    """Return a child's largest budget: the passes of the workload, but at most 51,200 examples, per interval."""
+    return ChildBudget(work.num_validations, min(work.passes * work.num_train, PAPER_EXAMPLES_PER_VALIDATION))
 
 
 def plan_child(total: float, cost: Cost, work: Workload, children: int = TARGET_CHILDREN) -> ChildBudget | None:

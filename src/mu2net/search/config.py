@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from mu2net.core.path import Value
-from mu2net.errors import ConfigError
+from mu2net.errors import ConfigError, UnknownNameError
+from mu2net.train.prefix import Rounding
 
 MAX_VALIDATION_EXAMPLES = 10_000
 """A validation reads at most this many images, the same ones every time (docs/method.md: training a child)."""
@@ -29,6 +30,8 @@ class SearchConfig:
             for one pass where there is none.
         precision: ``"auto"``, ``"float32"`` or ``"bfloat16"``.
         attention: ``"auto"`` (what is measured to be faster), ``"explicit"`` or ``"sdpa"``.
+        views: Augmented views per image that are drawn once and kept; 0 to augment anew in every epoch.
+        rounding: ``"exact"`` or ``"bfloat16"``: whether activations that enter trainable slots are rounded.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
         threads: Threads per worker; results are bit-identical for equal numbers.
         hparams: Starting values of hyperparameters that differ from the agent's.
@@ -48,6 +51,8 @@ class SearchConfig:
     examples_per_validation: int | None = None
     precision: str = "auto"
     attention: str = "auto"
+    views: int = 0
+    rounding: Rounding = "exact"
     device: str = "auto"
     threads: int = 1
     hparams: Mapping[str, Value] = field(default_factory=dict)
@@ -59,6 +64,10 @@ class SearchConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name.replace('_', '-')} is {value}; expected at least 1")
+        if self.views < 0:
+            raise ConfigError(f"views is {self.views}; expected 0, for none, or more")
+        if self.rounding not in get_args(Rounding):
+            raise UnknownNameError("rounding", self.rounding, get_args(Rounding))
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values."""

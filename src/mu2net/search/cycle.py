@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from math import ceil
 from typing import Any
 
 from mu2net.core.agents import Agent, Trained, make_agent
@@ -22,6 +21,7 @@ from mu2net.data.task import TaskData
 from mu2net.errors import BudgetError, ConfigError, Mu2NetError
 from mu2net.nn.backbone import Backbone
 from mu2net.nn.precision import choose_device, choose_precision
+from mu2net.search.allotment import Allotment
 from mu2net.search.arithmetic import cycle_attention
 from mu2net.search.budget import Budget, ChildBudget, Plan
 from mu2net.search.clock import Clock
@@ -42,13 +42,11 @@ from mu2net.search.publication import publish_path
 from mu2net.search.trained import draft_path, new_components
 from mu2net.store.records import CycleRecord, TrainedRecord, path_id
 from mu2net.store.store import Store
+from mu2net.train.activation_cache import ActivationCache
 from mu2net.train.batches import Key
 from mu2net.train.child import ChildJob, TrainedChild
 from mu2net.train.events import Event, IntervalDone, StopSignal, TrainingStopped
 from mu2net.train.group import TrainConfig, TrainGroup
-
-_WORTHWHILE = 0.3
-"""The last child of a time budget trains if at least this share of a child's budget is left for it."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +59,7 @@ class Workshop:
         executor: Where children train.
         observer: Told what happens.
         stop_request: Asked whether the user wants to stop.
+        cache: Where activations of the test split are kept; ``None`` to keep none.
     """
 
     store: Store
@@ -68,6 +67,7 @@ class Workshop:
     executor: Executor
     observer: Observer
     stop_request: Callable[[], StopRequest]
+    cache: ActivationCache | None = None
 
 
 class Cycle:
@@ -112,12 +112,23 @@ class Cycle:
             precision=precision,
             attention=cycle_attention(workshop.store, workshop.backbone, config, device, precision, record),
             threads=config.threads,
+            views=config.views,
+            rounding=config.rounding,
             max_validation_examples=MAX_VALIDATION_EXAMPLES,
         )
         self._group_seconds: dict[int, float] = {}
         self._seconds_per_child = 0.0
         self._kept: tuple[Path, ...] = ()
         self._plan = _recorded_plan(record.config) if record else self._make_plan()
+        self._allotment = Allotment(
+            self._plan,
+            budget,
+            clock,
+            config.generation_size,
+            workshop.executor.parallelism,
+            len(data.train),
+            self._agent.is_baseline,
+        )
         self._record = record or self._start(replaces)
 
     def run(self) -> Path:
@@ -171,7 +182,7 @@ class Cycle:
     def _tell_start(self, children_done: int) -> None:
         record, tell = self._record, self._workshop.observer
         tell(CycleStarted(record.task, record.number, record.agent, self._budget, children_done, self._clock.earlier))
-        tell(ChildPlanned(self._plan.child))
+        tell(ChildPlanned(self._plan.child, self._plan.seconds))
 
     def _start_population(self) -> Population:
         """Return the population as it was when the cycle started, whatever was published since."""
@@ -198,56 +209,16 @@ class Cycle:
         """
         generation = f"{self._prefix()}{population.generation}/"
         done = [int(identity.removeprefix(generation)) for identity in recorded if identity.startswith(generation)]
-        size = max(self._size(history), max(done, default=-1) + 1)
+        fitting = 0 if self._is_over() else self._allotment.size([child.path for child in history])
+        size = max(fitting, max(done, default=-1) + 1)
         if not size:
             return []
         key = (self._record.seed, self._record.task, self._record.number, population.generation)
         return self._agent.propose(population, generator(*key), size)
 
-    def _size(self, history: Sequence[Trained]) -> int:
-        """Return how many children the budget allows for the next generation."""
-        if self._is_over():
-            return 0
-        budget, size = self._budget, self._config.generation_size
-        if self._agent.is_baseline:
-            return 0 if history else size
-        bounds = [size]
-        if budget.children is not None:
-            bounds.append(budget.children - len(history))
-        if budget.examples is not None:
-            left = budget.examples - sum(self._examples(child) for child in history)
-            bounds.append(left // self._plan.child.examples)
-        if budget.seconds is not None:
-            bounds.append(self._fitting([child.path for child in history]))
-        return max(0, min(bounds))
-
     def _is_over(self) -> bool:
         """Return whether the user asked to stop, or the time is over."""
         return self._workshop.stop_request() != "no" or self._clock.remaining() <= 0
-
-    @staticmethod
-    def _examples(child: Trained) -> int:
-        return child.path.metrics.examples if child.path.metrics else 0
-
-    def _fitting(self, history: Sequence[Path]) -> int:
-        """Return how many children fit the time that is left; one that fits only in part counts as one."""
-        expected = self._expected_seconds(history)
-        if expected is None:
-            return self._config.generation_size
-        share = self._clock.remaining() / expected
-        fitting = int(share) * self._workshop.executor.parallelism
-        return fitting or int(share >= _WORTHWHILE) * self._workshop.executor.parallelism
-
-    def _expected_seconds(self, history: Sequence[Path]) -> float | None:
-        """Return what a child of the planned size takes: at the pace so far, before that as planned.
-
-        ``None`` where nothing is known.
-        """
-        measured = [path.metrics for path in history if path.metrics and path.metrics.examples]
-        if not measured:
-            return self._plan.seconds
-        pace = sum(metrics.seconds for metrics in measured) / sum(metrics.examples for metrics in measured)
-        return max(pace * self._plan.child.examples, 1e-6)
 
     def _id(self, population: Population, child: int) -> str:
         return path_id(self._record.task, self._record.number, population.generation, child)
@@ -280,7 +251,8 @@ class Cycle:
         self, population: Population, proposals: Sequence[Proposal], missing: dict[str, int]
     ) -> list[TrainedChild]:
         """Train the missing children: those of a generation see the same batches, baseline runs each their own."""
-        record, config = self._record, self._group_config(population)
+        earlier = [path for path in population.lineage.values() if path.id.startswith(self._prefix())]
+        record, config = self._record, self._allotment.child(self._train_config, earlier)
         jobs = {child: ChildJob(name, proposals[child], len(self._data.classes)) for name, child in missing.items()}
         key = (record.seed, record.task, record.number, population.generation)
         parts: dict[Key, tuple[ChildJob, ...]] = {key: tuple(jobs.values())}
@@ -291,38 +263,6 @@ class Cycle:
         results = list(self._workshop.executor.submit(groups, self._observe, self._stop_signal))
         self._seconds_per_child = self._clock.lap() / len(results)
         return results
-
-    def _group_config(self, population: Population) -> TrainConfig:
-        """Return the children's budget: the planned one, fitted to the time that is left."""
-        child = self._plan.child
-        earlier = [path for path in population.lineage.values() if path.id.startswith(self._prefix())]
-        expected = self._expected_seconds(earlier)
-        if self._budget.seconds is not None and expected is not None:
-            share = self._share_of_plan(expected, len(earlier))
-            examples = max(int(child.examples_per_validation * share), self._config.batch_size)
-            child = replace(child, examples_per_validation=min(examples, len(self._data.train)))
-        return replace(
-            self._train_config,
-            num_validations=child.num_validations,
-            examples_per_validation=child.examples_per_validation,
-        )
-
-    def _share_of_plan(self, expected: float, done: int) -> float:
-        """Return how much of its planned budget a child gets.
-
-        The last child gets what is left. Where the number of children is bounded too, and their size was planned, they
-        share the time that is left, so that none of it is lost when children turn out cheaper than planned.
-
-        Args:
-            expected: Seconds that a child of the planned size takes.
-            done: Children that are trained already.
-        """
-        left = self._clock.remaining()
-        is_planned = self._plan.seconds is not None and not self._agent.is_baseline
-        if self._budget.children is None or not is_planned or not done:
-            return min(1.0, left / expected)
-        rounds = ceil(max(self._budget.children - done, 1) / self._workshop.executor.parallelism)
-        return left / rounds / expected
 
     def _observe(self, event: Event) -> None:
         if isinstance(event, IntervalDone):
@@ -365,7 +305,14 @@ class Cycle:
         workshop = self._workshop
         workshop.observer(Publishing(best))
         path = publish_path(
-            workshop.store, workshop.backbone, self._data, self._record, best, self._train_config, workshop.observer
+            workshop.store,
+            workshop.backbone,
+            self._data,
+            self._record,
+            best,
+            self._train_config,
+            workshop.observer,
+            workshop.cache,
         )
         is_new = path.id.startswith(self._prefix())
         workshop.observer(Published(path, self._agent.score(population, path), is_new))

@@ -62,9 +62,15 @@ class Preparing:
 
 @dataclass(frozen=True)
 class ChildPlanned:
-    """The budget of every child of the cycle is known."""
+    """The budget of every child of the cycle is known.
+
+    Args:
+        budget: Its intervals and examples; a bound of them where ``seconds`` are given.
+        seconds: Seconds of every child, which trains on as many examples as fit.
+    """
 
     budget: ChildBudget
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -17,11 +18,15 @@ import torch
 from mu2net.errors import WorkerError
 from mu2net.search.worker import Failure, Order, Stop
 from mu2net.store.store import Store
+from mu2net.train.activation_cache import ActivationCache
 from mu2net.train.augment import train_side
 from mu2net.train.child import ChildJob, ComponentSource, TrainedChild
-from mu2net.train.events import BatchDone, IntervalDone, Observer, StopCheck, StopSignal, TrainingStopped
-from mu2net.train.group import TrainGroup, train_group
+from mu2net.train.events import BatchDone, IntervalDone, Observer, StopCheck, StopSignal, TrainingStopped, Warned
+from mu2net.train.group import TrainGroup
+from mu2net.train.prefix import Prefixes
+from mu2net.train.session import train_group
 
+_LOG = logging.getLogger(__name__)
 _POLL_SECONDS = 0.1
 
 
@@ -55,9 +60,11 @@ class LocalExecutor:
 
     Args:
         source: Where components and momentum come from.
+        cache: Where activations are kept; ``None`` to keep none.
     """
 
     source: ComponentSource
+    cache: ActivationCache | None = None
 
     @property
     def parallelism(self) -> int:
@@ -69,7 +76,8 @@ class LocalExecutor:
     ) -> Iterator[TrainedChild]:
         """Train one group after the other; yield the children of each when all of them are finished."""
         for group in groups:
-            yield from train_group(group, self.source, observer=observer, should_stop=should_stop)
+            prefixes = Prefixes(self.cache, group.config.rounding)
+            yield from train_group(group, self.source, prefixes=prefixes, observer=observer, should_stop=should_stop)
 
 
 def default_workers() -> int:
@@ -86,10 +94,12 @@ class ProcessExecutor:
         store: The system.
         task: Name of the task, whose images every worker maps into its memory.
         workers: Number of processes.
+        cache_limit: Bytes of kept activations; 0 to keep none, ``None`` for the default.
     """
 
-    def __init__(self, store: Store, task: str, workers: int) -> None:
-        self._greeting = (str(store.directory), task)
+    def __init__(self, store: Store, task: str, workers: int, cache_limit: int | None = None) -> None:
+        self._greeting = (str(store.directory), task, cache_limit)
+        self._warned: set[str] = set()
         self._size = workers
         self._workers: list[tuple[subprocess.Popen[bytes], Connection]] = []
 
@@ -154,6 +164,9 @@ class ProcessExecutor:
                     self._send(connection, busy, Stop(signal))
             for connection in wait(list(busy), timeout=_POLL_SECONDS):
                 message = self._receive(connection, busy)
+                if isinstance(message, Warned):
+                    self._warn(message)
+                    continue
                 if isinstance(message, BatchDone | IntervalDone):
                     observer(message)
                     continue
@@ -166,6 +179,12 @@ class ProcessExecutor:
             raise failures[0]
         if signal == "now":
             raise TrainingStopped("training was stopped at once; what was recorded before is safe")
+
+    def _warn(self, event: Warned) -> None:
+        """Log what a worker logged; what several of them say, once."""
+        if event.text not in self._warned:
+            self._warned.add(event.text)
+            _LOG.warning("%s", event.text)
 
     def _send(self, connection: Any, busy: dict[Any, int], message: Order | Stop) -> None:
         try:
@@ -208,6 +227,9 @@ class ProcessExecutor:
             observer(BatchDone("prepare", -1, self._size - len(waiting), self._size))
             for connection in wait(list(waiting), timeout=1.0):
                 answer = self._receive(connection, waiting)
+                if isinstance(answer, Warned):
+                    self._warn(answer)
+                    continue
                 if isinstance(answer, Failure):
                     self.close()
                     raise answer.error
@@ -240,6 +262,10 @@ def split_jobs(jobs: Sequence[ChildJob], parts: int) -> list[tuple[ChildJob, ...
 
 
 def _work(job: ChildJob) -> int:
+    """Return the cost of a child's step, in forward passes of a slot.
+
+    Every slot below its lowest trainable one costs 1, and every other one 3.
+    """
     plans = job.proposal.slots
     lowest = next((index for index, plan in enumerate(plans) if plan.is_trainable), len(plans))
     return len(plans) + 2 * (len(plans) - lowest)

@@ -1,4 +1,4 @@
-"""The images of a recorded task, which must be those that it was added with."""
+"""The images of a recorded task, which must be those that it was added with, and what is kept of their activations."""
 
 from __future__ import annotations
 
@@ -7,9 +7,25 @@ from mu2net.data.rows import Progress
 from mu2net.data.source import TaskSource
 from mu2net.errors import DataError
 from mu2net.store.store import Store
+from mu2net.train.activation_cache import ActivationCache
 
 CACHE_NAME = "cache"
 """The folder of prepared images in the folder of a system; may be deleted at any time."""
+
+
+ACTIVATIONS_NAME = "activations"
+"""The folder of kept activations in the folder of prepared data; may be deleted at any time."""
+
+
+def open_activations(store: Store, limit: int | None) -> ActivationCache | None:
+    """Return the activations that a system keeps; ``None`` where it keeps none.
+
+    Args:
+        store: The system.
+        limit: Bytes that they may take on the disk; 0 to keep none, ``None`` for the default.
+    """
+    folder = store.directory / CACHE_NAME / ACTIVATIONS_NAME
+    return None if limit == 0 else ActivationCache(folder, limit)
 
 
 def load_recorded_task(store: Store, name: str, progress: Progress | None = None) -> LoadedTask:

@@ -15,6 +15,7 @@ from mu2net.errors import BudgetError
 from mu2net.nn.backbone import Backbone
 from mu2net.search.budget import (
     IN_EXAMPLES,
+    MAX_PASSES,
     TARGET_CHILDREN,
     Budget,
     ChildBudget,
@@ -67,8 +68,10 @@ class ChildPlanner:
 
         With ``examples_per_validation`` given, that counts. Else a time, or a number of examples, is divided into
         about ``TARGET_CHILDREN`` children (or as many as the budget names); with neither, an interval is one pass.
-        A baseline's run gets all that a cycle may spend, or its share of the time. No child gets more than
-        the whole time, however many workers there are.
+        Children of a time budget get equal seconds, so one that trains few slots sees more examples: up to
+        ``MAX_PASSES`` passes per interval. A baseline's run gets all that a cycle may spend, or its share of the time,
+        and as many validations as a cycle's children together. No child gets more than the whole time, however many
+        workers there are.
 
         Args:
             budget: The cycle's budget.
@@ -96,12 +99,12 @@ class ChildPlanner:
             return Plan(child)
         target = min(TARGET_CHILDREN, budget.children or TARGET_CHILDREN)
         if budget.seconds is not None:
-            cost = self._measure(self._everything())
+            work, cost = replace(work, passes=MAX_PASSES), self._measure(self._everything())
             per_worker = ceil(target / self.executor.parallelism)
             planned = plan_child(clock.remaining(), cost, work, per_worker)
             if planned is None:
                 raise too_small(budget, cost, work, clock.elapsed())
-            return Plan(planned, cost.of(planned, work.num_validated))
+            return Plan(full_child(work), cost.of(planned, work.num_validated))
         if budget.examples is not None:
             return _required(plan_child(budget.examples, IN_EXAMPLES, work, target), budget, work)
         return Plan(child)
@@ -113,10 +116,11 @@ class ChildPlanner:
             return _required(plan_run(float(budget.examples or 0), IN_EXAMPLES, work), budget, work)
         cost = self._measure(self._propose(self.agent))
         rounds = ceil(self.config.generation_size / self.executor.parallelism)
-        planned = plan_run(clock.remaining() / rounds, cost, work)
-        if planned is None:
+        seconds = clock.remaining() / rounds
+        if plan_run(seconds, cost, work) is None:
             raise too_small(budget, cost, work, clock.elapsed(), rounds)
-        return Plan(planned, cost.of(planned, work.num_validated))
+        validations = TARGET_CHILDREN * work.num_validations
+        return Plan(full_child(replace(work, num_validations=validations, passes=MAX_PASSES)), seconds)
 
     def _measure(self, proposal: Proposal) -> Cost:
         tell = self.observer

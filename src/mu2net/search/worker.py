@@ -6,6 +6,7 @@ outlives a process that was killed.
 
 from __future__ import annotations
 
+import logging
 import os
 import traceback
 from dataclasses import dataclass
@@ -14,12 +15,14 @@ from typing import Any
 
 from mu2net.errors import Mu2NetError, WorkerError
 from mu2net.nn.roots import backbone_from_config
-from mu2net.search.images import load_recorded_task
+from mu2net.search.images import load_recorded_task, open_activations
 from mu2net.store.store import Store
 from mu2net.train.batches import Key
 from mu2net.train.child import ChildJob, TrainedChild
-from mu2net.train.events import Event, StopSignal
-from mu2net.train.group import TrainConfig, TrainGroup, train_group
+from mu2net.train.events import Event, StopSignal, Warned
+from mu2net.train.group import TrainConfig, TrainGroup
+from mu2net.train.prefix import Prefixes
+from mu2net.train.session import train_group
 
 
 @dataclass(frozen=True)
@@ -76,14 +79,29 @@ class Failure:
         return cls(failed)
 
 
+class _Forwarding(logging.Handler):
+    """Sends warnings to the process that started this one, which shows each of them once."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(logging.WARNING)
+        self._connection = connection
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send a record's text."""
+        self._connection.send(Warned(record.getMessage()))
+
+
 class _Worker:
     """Trains the orders that come in over a connection."""
 
-    def __init__(self, connection: Connection, directory: str, task: str) -> None:
+    def __init__(self, connection: Connection, directory: str, task: str, cache_limit: int | None) -> None:
         self._connection = connection
+        logging.getLogger("mu2net").addHandler(_Forwarding(connection))
+        logging.getLogger("mu2net").propagate = False
         self._store = Store.open(directory)
         self._backbone = backbone_from_config(self._store.config.backbone)
         self._data = load_recorded_task(self._store, task)
+        self._cache = open_activations(self._store, cache_limit)
         self._signal: StopSignal = "no"
 
     def serve(self) -> None:
@@ -99,7 +117,13 @@ class _Worker:
         self._signal = "no"
         try:
             group = TrainGroup(self._data, order.jobs, order.config, order.seed_key, self._backbone)
-            trained = train_group(group, self._store, observer=self._tell, should_stop=self._should_stop)
+            trained = train_group(
+                group,
+                self._store,
+                prefixes=Prefixes(self._cache, order.config.rounding),
+                observer=self._tell,
+                should_stop=self._should_stop,
+            )
             answer: list[TrainedChild] | Failure = [pack(child) for child in trained]
         except (
             Exception
@@ -135,9 +159,9 @@ def main(descriptor: int) -> None:
     """
     connection = Connection(descriptor)
     try:
-        directory, task = connection.recv()
+        directory, task, cache_limit = connection.recv()
         try:
-            worker = _Worker(connection, directory, task)
+            worker = _Worker(connection, directory, task, cache_limit)
         except Exception as error:
             connection.send(Failure.of(error))
             return

@@ -17,6 +17,7 @@ from mu2net.search.config import SearchConfig
 from mu2net.search.cycle import Cycle, Workshop
 from mu2net.search.events import Observer, Preparing
 from mu2net.search.executor import ProcessExecutor, default_workers
+from mu2net.search.images import open_activations
 from mu2net.search.interrupt import InterruptHandler
 from mu2net.store.records import CycleRecord
 from mu2net.store.store import Store
@@ -38,6 +39,7 @@ class Evolution:
         budget: The budget that was given; ``None`` for the interrupted cycle's, or 10 minutes.
         workers: Number of worker processes at most; ``None`` for one per core on a CPU, and one on an accelerator.
         restart: Whether an interrupted cycle is given up.
+        cache_limit: Bytes of kept activations; 0 to keep none, ``None`` for the default.
     """
 
     store: Store
@@ -47,6 +49,7 @@ class Evolution:
     budget: Budget | None
     workers: int | None
     restart: bool
+    cache_limit: int | None = None
 
     def run(self, load: Callable[[Observer], TaskData], observer: Observer, *, handle_interrupts: bool) -> None:
         """Run the cycle to its end; see ``System.evolve``.
@@ -66,7 +69,8 @@ class Evolution:
             config = self._config(record)
             with self._executor(config) as executor:
                 tell = _interruptible(observer, interrupts)
-                workshop = Workshop(self.store, self.backbone, executor, tell, lambda: interrupts.request)
+                cache = open_activations(self.store, self.cache_limit)
+                workshop = Workshop(self.store, self.backbone, executor, tell, lambda: interrupts.request, cache)
                 budget = self._budget(record)
                 clock = Clock(budget.seconds, record.spent_seconds if record else 0.0)
                 replaces = None if record else interrupted
@@ -84,11 +88,13 @@ class Evolution:
 
     def _executor(self, config: SearchConfig) -> ProcessExecutor:
         """Return the workers: no more than children that train at the same time."""
+        if self.cache_limit is not None and self.cache_limit < 0:
+            raise ConfigError(f"cache_limit is {self.cache_limit}; expected 0, for no cache, or more bytes")
         if self.workers is not None and self.workers < 1:
             raise ConfigError(f"workers is {self.workers}; expected at least 1")
         is_cpu = choose_device(config.device).type == "cpu"
         wanted = self.workers or (default_workers() if is_cpu else 1)
-        return ProcessExecutor(self.store, self.name, min(wanted, config.generation_size))
+        return ProcessExecutor(self.store, self.name, min(wanted, config.generation_size), self.cache_limit)
 
 
 def _interruptible(observer: Observer, interrupts: InterruptHandler) -> Observer:

@@ -230,6 +230,9 @@ class System:
         device: str | None = None,
         threads: int | None = None,
         workers: int | None = None,
+        views: int | None = None,
+        rounding: str | None = None,
+        cache_limit: int | None = None,
         restart: bool = False,
         observer: Observer = ignore,
         handle_interrupts: bool = False,
@@ -259,6 +262,12 @@ class System:
             device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
             threads: Threads per worker process; 1 by default.
             workers: Worker processes; one per core by default, at most ``generation_size``. No result depends on it.
+            views: Augmented views per image that are drawn once, so that their activations can be kept; 0, the default,
+                augments anew in every epoch.
+            rounding: ``exact``, the default, or ``bfloat16``: whether activations that enter trained slots are rounded,
+                which halves the room of kept ones.
+            cache_limit: Bytes of activations that are kept on the disk, over all tasks; 0 for none. By default 20 % of
+                the free disk, but no more than 20 % of the memory. Results do not depend on it.
             restart: Whether an interrupted cycle is given up (its children stay in the history) and a new one starts.
             observer: Told what happens.
             handle_interrupts: Whether Ctrl-C ends the cycle cleanly instead of raising.
@@ -285,6 +294,8 @@ class System:
             "attention": attention,
             "device": device,
             "threads": threads,
+            "views": views,
+            "rounding": rounding,
         }
         evolution = Evolution(
             self._store,
@@ -294,6 +305,7 @@ class System:
             budget=None if (seconds, children, examples) == (None, None, None) else Budget(seconds, children, examples),
             workers=workers,
             restart=restart,
+            cache_limit=cache_limit,
         )
         evolution.run(lambda tell: self._data(name, tell), observer, handle_interrupts=handle_interrupts)
         return self.task(name)

@@ -8,18 +8,18 @@ identical batches.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
 
 from mu2net.core.path import Value
-from mu2net.data.task import Float32Array, Split, UInt8Array
+from mu2net.data.task import Float32Array, Int64Array, Split, UInt8Array
 from mu2net.errors import ConfigError
 from mu2net.nn.backbone import Normalisation
 from mu2net.train.color import rotate_hue, scale_contrast, scale_saturation, shift_brightness
-from mu2net.train.crop import crop_and_resize, full_boxes, sample_boxes
+from mu2net.train.crop import BoolArray, Float64Array, crop_and_resize, full_boxes, sample_boxes
 
 HEADROOM = 2
 """Crops are cut from images of at most this many times the network's input size."""
@@ -129,35 +129,73 @@ def train_side(pipeline: Pipeline, split: Split) -> int:
     return min(max(split.native_side(), pipeline.image_size), HEADROOM * pipeline.image_size)
 
 
-def apply_pipeline(
-    pipeline: Pipeline, images: UInt8Array, aspects: Float32Array, rng: np.random.Generator
-) -> torch.Tensor:
+@dataclass(frozen=True)
+class Draws:
+    """What chance decides about some images; drawn once, and then read by image.
+
+    Args:
+        boxes: Crop boxes (left, top, right, bottom) in shares of the sides, shape ``[B, 4]``.
+        mirrored: Which images are flipped left to right, shape ``[B]``.
+        colors: Brightness, contrast, saturation and hue in [-1, 1], float32, shape ``[4, B]``.
+    """
+
+    boxes: Float64Array
+    mirrored: BoolArray
+    colors: Float32Array
+
+    @classmethod
+    def sample(cls, pipeline: Pipeline, aspects: Float32Array, rng: np.random.Generator) -> Draws:
+        """Draw for some images; what a pipeline does not use takes nothing from the generator.
+
+        Args:
+            pipeline: What is done to the images.
+            aspects: Width / height of the originals, shape ``[B]``.
+            rng: Source of the draws.
+        """
+        count = len(aspects)
+        boxes = full_boxes(count)
+        if pipeline.crops:
+            boxes = sample_boxes(rng, aspects, pipeline.area_min, pipeline.aspect_min)
+        mirrored = rng.random(count) < 0.5 if pipeline.has_flip else np.zeros(count, dtype=bool)
+        colors = rng.uniform(-1.0, 1.0, (4, count)) if pipeline.jitters else np.zeros((4, count))
+        return cls(boxes, mirrored, colors.astype(np.float32))
+
+    def take(self, indices: Int64Array) -> Draws:
+        """Return the draws of some of the images.
+
+        Args:
+            indices: Which images, shape ``[B]``.
+        """
+        return Draws(self.boxes[indices], self.mirrored[indices], self.colors[:, indices])
+
+    @classmethod
+    def join(cls, parts: Sequence[Draws]) -> Draws:
+        """Return the draws of the images of all parts, in order."""
+        boxes, mirrored = ([getattr(part, name) for part in parts] for name in ("boxes", "mirrored"))
+        return cls(np.concatenate(boxes), np.concatenate(mirrored), np.concatenate([p.colors for p in parts], axis=1))
+
+
+def apply_pipeline(pipeline: Pipeline, images: UInt8Array, draws: Draws) -> torch.Tensor:
     """Crop, resize, flip and jitter a batch; the result depends on the arguments alone.
 
     Args:
         pipeline: What to do.
         images: RGB images, shape ``[B, side, side, 3]``; any side.
-        aspects: Width / height of the originals, shape ``[B]``.
-        rng: Generator of this batch's draws.
+        draws: What was drawn for each of them.
 
     Returns:
         Uint8 RGB images, shape ``[B, image_size, image_size, 3]``.
     """
-    count, side = len(images), pipeline.image_size
-    boxes = full_boxes(count)
-    if pipeline.crops:
-        boxes = sample_boxes(rng, aspects, pipeline.area_min, pipeline.aspect_min)
-    mirrored = rng.random(count) < 0.5 if pipeline.has_flip else np.zeros(count, dtype=bool)
+    side, mirrored = pipeline.image_size, draws.mirrored
     if not pipeline.crops and images.shape[1:3] == (side, side):
         batch = torch.from_numpy(np.where(mirrored[:, None, None, None], images[:, :, ::-1], images))
     else:
-        batch = crop_and_resize(images, boxes, mirrored, side).round_().clamp_(0, 255).to(torch.uint8)
-    return _jitter(pipeline, batch, rng) if pipeline.jitters else batch
+        batch = crop_and_resize(images, draws.boxes, mirrored, side).round_().clamp_(0, 255).to(torch.uint8)
+    return _jitter(pipeline, batch, torch.from_numpy(draws.colors)) if pipeline.jitters else batch
 
 
-def _jitter(pipeline: Pipeline, images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+def _jitter(pipeline: Pipeline, images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
     """Change brightness, contrast, saturation and hue of uint8 images, in this order."""
-    draws = torch.from_numpy(rng.uniform(-1.0, 1.0, (4, len(images))).astype(np.float32))
     levels = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
     if pipeline.brightness:
         levels = shift_brightness(levels, pipeline.brightness * draws[0])

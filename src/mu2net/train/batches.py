@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Literal
@@ -13,13 +13,30 @@ import torch
 from mu2net.core.rng import generator
 from mu2net.data.task import Float32Array, Int64Array, Split
 from mu2net.errors import DataError
-from mu2net.train.augment import Pipeline, apply_pipeline, train_side
+from mu2net.nn.precision import autocast
+from mu2net.train.augment import Draws, Pipeline, apply_pipeline, train_side
 from mu2net.train.compute import Compute
 
 SplitName = Literal["train", "validation", "test"]
 
 Key = tuple[int | str, ...]
 """What randomness is for; see ``core.rng``."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """A pool of augmented views of every image, drawn once and read again and again.
+
+    Fresh augmentation shows a network an image never twice in the same way; a pool of V views shows V ways. Their
+    activations can be kept, so it is an approximation that trades variety for speed.
+
+    Args:
+        count: Views per image; epoch e shows view e mod ``count``.
+        key: Key of their random draws; equal keys give equal views.
+    """
+
+    count: int
+    key: Key
 
 
 @dataclass(frozen=True)
@@ -31,12 +48,14 @@ class SplitReader:
         split: The images and labels.
         pipeline: What happens to the images.
         compute: Where the network runs.
+        views: The pool that augmented images come from; ``None`` to draw anew for every batch.
     """
 
     name: SplitName
     split: Split
     pipeline: Pipeline
     compute: Compute
+    views: Views | None = None
 
     @cached_property
     def side(self) -> int:
@@ -48,13 +67,49 @@ class SplitReader:
         """Width / height of every original image, shape ``[images]``."""
         return self.split.aspects
 
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether an image gives the same inputs again, so that its activations can be kept."""
+        return self.pipeline.is_deterministic or self.views is not None
+
+    @property
+    def num_views(self) -> int:
+        """Different inputs that an image gives, where it is repeatable."""
+        return 1 if self.views is None or self.pipeline.is_deterministic else self.views.count
+
     def canonical(self) -> str:
         """Return the description of the images that enter the network, for prefix keys.
 
-        With a pipeline that draws at random, the key holds for one batch of one run only.
+        With a pipeline that draws anew for every batch, the key holds for one batch of one run only.
         """
-        parts = (self.split.fingerprint, str(self.side), self.pipeline.canonical(), self.compute.canonical())
+        parts = [self.split.fingerprint, str(self.side), self.pipeline.canonical(), self.compute.canonical()]
+        if not self.pipeline.is_deterministic:
+            parts.append("drawn anew" if self.views is None else f"views {self.views}")
         return "|".join(parts)
+
+    @cached_property
+    def _views(self) -> Callable[[int], Draws]:
+        """The draws of a view for all images of the split."""
+
+        def sample(view: int) -> Draws:
+            key = () if self.views is None else self.views.key
+            return Draws.sample(self.pipeline, self.aspects, generator(*key, "view", view))
+
+        return lru_cache(maxsize=None)(sample)
+
+    def draws(self, indices: Int64Array, views: Int64Array, key: Key) -> Draws:
+        """Return what is drawn for the images of a batch.
+
+        Args:
+            indices: Which images, shape ``[B]``.
+            views: Which of its views each of them shows, shape ``[B]``; not read where they are drawn anew.
+            key: Key of the batch, for draws that are made anew.
+        """
+        if self.views is None or self.pipeline.is_deterministic:
+            return Draws.sample(self.pipeline, self.aspects[indices], generator(*key))
+        places = [np.flatnonzero(views == view) for view in np.unique(views)]
+        drawn = Draws.join([self._views(int(views[at[0]])).take(indices[at]) for at in places])
+        return drawn.take(np.argsort(np.concatenate(places)))
 
 
 class Batch:
@@ -65,10 +120,22 @@ class Batch:
         indices: Which images, shape ``[B]``; padding included.
         size: How many of them count; the rest is padding.
         key: Key of the batch's random draws.
+        epochs: In which epoch each of them is seen, ascending, shape ``[B]``; all in epoch 0 by default.
     """
 
-    def __init__(self, reader: SplitReader, indices: Int64Array, size: int, key: Key) -> None:
+    def __init__(
+        self, reader: SplitReader, indices: Int64Array, size: int, key: Key, epochs: Int64Array | None = None
+    ) -> None:
         self.reader, self.indices, self.size, self._key = reader, indices, size, key
+        self._views = (np.zeros_like(indices) if epochs is None else epochs) % reader.num_views
+
+    @property
+    def rows(self) -> Int64Array | None:
+        """Numbers that name the inputs among all of the reader, shape ``[B]``; ``None`` where they never come again.
+
+        Image i in view v is row ``v · images + i``.
+        """
+        return self._views * len(self.reader.split) + self.indices if self.reader.is_repeatable else None
 
     @cached_property
     def labels(self) -> torch.Tensor:
@@ -77,45 +144,45 @@ class Batch:
 
     @cached_property
     def inputs(self) -> torch.Tensor:
-        """The network's input on the device, float32, shape ``[B, 3, S, S]``."""
-        split, pipeline = self.reader.split, self.reader.pipeline
-        pixels = split.pixels(self.reader.side)[self.indices]
-        images = apply_pipeline(pipeline, pixels, self.reader.aspects[self.indices], generator(*self._key))
+        """The network's input on the device, float32, shape ``[B, 3, S, S]``; images are prepared in float32 always."""
+        pixels = self.reader.split.pixels(self.reader.side)[self.indices]
+        draws = self.reader.draws(self.indices, self._views, self._key)
+        with autocast(torch.device("cpu"), "float32"):
+            images = apply_pipeline(self.reader.pipeline, pixels, draws)
         return self.reader.compute.inputs(images)
 
 
 class TrainBatches:
-    """The training batches of a child's whole budget, in shuffled epochs that follow one another.
+    """The training batches of all children of a group, in shuffled epochs that follow one another without end.
 
-    An interval has as many whole batches as fit its examples: what remains is not trained in a partial batch, and the
-    next interval continues with it. A batch that reaches the end of an epoch continues with the next epoch's order.
-    A batch is never larger than an interval. Every batch depends on the key and its number alone.
+    A batch that reaches the end of an epoch continues with the next epoch's order. Every batch depends on the key and
+    its number alone.
 
     Args:
         reader: The training split.
-        batch_size: Examples per batch.
-        examples_per_interval: At most this many examples per interval, and never more than one pass.
-        key: Key of the order and of the random draws.
+        batch_size: Images per batch; all of them where there are fewer.
+        key: Key of the order and of the augmentation.
+
+    Raises:
+        DataError: The split is empty.
     """
 
-    def __init__(self, reader: SplitReader, batch_size: int, examples_per_interval: int, key: Key) -> None:
+    def __init__(self, reader: SplitReader, batch_size: int, key: Key) -> None:
         if len(reader.split) == 0:
             raise DataError("the training split is empty; a child needs at least one example")
-        self._reader, self._key = reader, key
-        examples = min(examples_per_interval, len(reader.split))
-        self.batch_size = min(batch_size, examples)
-        self.steps_per_interval = examples // self.batch_size
+        self.reader, self._key = reader, key
+        self.batch_size = min(batch_size, len(reader.split))
         self._order = lru_cache(maxsize=2)(self._shuffle)
 
     def _shuffle(self, epoch: int) -> Int64Array:
-        return generator(*self._key, "order", epoch).permutation(len(self._reader.split))
+        return generator(*self._key, "order", epoch).permutation(len(self.reader.split))
 
     def batch(self, step: int) -> Batch:
         """Return the batch of a step, counted from 0 over all intervals."""
         positions = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
-        epochs, places = np.divmod(positions, len(self._reader.split))
+        epochs, places = np.divmod(positions, len(self.reader.split))
         indices = np.concatenate([self._order(int(epoch))[places[epochs == epoch]] for epoch in np.unique(epochs)])
-        return Batch(self._reader, indices, self.batch_size, (*self._key, "draws", step))
+        return Batch(self.reader, indices, self.batch_size, (*self._key, "draws", step), epochs)
 
 
 def evaluation_batches(reader: SplitReader, batch_size: int, max_examples: int | None = None) -> Iterator[Batch]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from mu2net.core.component import Digest, Slot
 from mu2net.core.path import Metrics
@@ -19,12 +17,11 @@ from mu2net.core.rng import seed_of
 from mu2net.errors import ConfigError
 from mu2net.nn.backbone import Backbone, Tensors
 from mu2net.nn.chain import Chain
-from mu2net.train.batches import Batch, Key, SplitName, SplitReader
-from mu2net.train.compute import Compute
-from mu2net.train.evaluate import count_correct
+from mu2net.train.batches import Key
 from mu2net.train.events import IntervalDone
-from mu2net.train.optimizer import SlotOptimizer
-from mu2net.train.prefix import make_prefix
+from mu2net.train.learner import Learner, State
+from mu2net.train.length import Length
+from mu2net.train.prefix import Prefix
 from mu2net.train.schedule import learning_rate
 
 
@@ -125,6 +122,11 @@ class ModuleFactory:
         return self.backbone.module(slot, own)
 
 
+def frozen_digests(job: ChildJob, chain: Chain) -> list[tuple[str, Digest]]:
+    """Return names and digests of the frozen slots at the bottom of a child's chain."""
+    return [(plan.slot.name, _digest(plan)) for plan in job.proposal.slots[: chain.frozen_prefix]]
+
+
 def _digest(plan: SlotPlan) -> Digest:
     if plan.digest is None:
         raise ConfigError(f"slot {plan.slot.name!r}: action {plan.action!r} needs the digest of a component")
@@ -143,81 +145,55 @@ class _Interval:
 
 
 class ChildRun:
-    """A child while it is trained.
+    """A child while it is trained: what it did, and its best state.
 
     Args:
         job: What to train.
-        factory: Makes its modules.
-        readers: The splits that it reads.
-        total_steps: Steps of its whole budget.
-        steps_per_interval: Steps between two validations.
+        chain: Its network, with its trainable slots set.
+        prefix: The frozen slots below them.
+        learner: Trains its slots, and perhaps those of other children.
+        place: Its place among them.
     """
 
-    def __init__(
-        self,
-        job: ChildJob,
-        factory: ModuleFactory,
-        readers: Mapping[SplitName, SplitReader],
-        total_steps: int,
-        steps_per_interval: int,
-    ) -> None:
+    def __init__(self, job: ChildJob, chain: Chain, prefix: Prefix, learner: Learner, place: int = 0) -> None:
         self.id, self._hparams = job.id, job.proposal.hparams
-        self._compute: Compute = readers["train"].compute
-        self._total_steps, self._steps_per_interval = total_steps, steps_per_interval
-        self.chain = factory.chain(job)
-        self._trained = [slot.name for slot in job.proposal.trainable]
-        self._optimizer = SlotOptimizer(
-            {name: self.chain.part(name) for name in self._trained},
-            momentum=float(self._hparams["opt_momentum"]),
-            is_nesterov=bool(self._hparams["opt_nesterov"]),
-            inherited=factory.momentum(job),
-        )
-        frozen = job.proposal.slots[: self.chain.frozen_prefix]
-        self.prefix = make_prefix(self.chain, [(plan.slot.name, _digest(plan)) for plan in frozen], readers)
+        self.chain, self.prefix, self.learner, self.place = chain, prefix, learner, place
+        self.length = Length(1, 1)
+        self.is_finished = False
         self._interval = _Interval()
         self.diverged_at: int | None = None
         self._examples, self._seconds = 0, 0.0
         self._validations: list[float] = []
         self._losses: list[float] = []
-        self._best: tuple[dict[str, Tensors], dict[str, Tensors]] | None = None
+        self._best: State | None = None
         self._best_interval: int | None = None
 
-    def train_step(self, entering: torch.Tensor, batch: Batch, step: int) -> None:
-        """Take one optimiser step; a loss or gradient that is not finite ends the child's training instead.
-
-        Args:
-            entering: The activation that enters the lowest trainable slot.
-            batch: The examples.
-            step: The step, counted from 0 over all intervals.
-        """
-        self._interval.lr = learning_rate(
+    def lr(self, step: int) -> float:
+        """Return the learning rate of a step, counted from 0 over all intervals."""
+        return learning_rate(
             str(self._hparams["opt_lr_schedule"]),
             float(self._hparams["opt_lr"]),
             float(self._hparams["opt_lr_warmup_ratio"]),
             step,
-            self._total_steps,
-            self._steps_per_interval,
+            self.length.total_steps,
+            self.length.steps_per_interval,
         )
-        started = time.perf_counter()
-        with self._compute.arithmetic():
-            logits = self.chain.forward_range(entering, self.prefix.depth)
-        loss = F.cross_entropy(logits.float(), batch.labels)
-        if self._optimizer.step(loss, self._interval.lr):
-            self._interval.losses.append(float(loss.detach()))
-            self._interval.examples += batch.size
-        else:
-            self.diverged_at = step
-        self.add_seconds(time.perf_counter() - started)
 
-    @torch.inference_mode()
-    def count_correct(self, entering: torch.Tensor, batch: Batch) -> int:
-        """Return how many examples of a batch are classified correctly; padding does not count."""
-        started = time.perf_counter()
-        with self._compute.arithmetic():
-            logits = self.chain.forward_range(entering, self.prefix.depth)
-        correct = count_correct(logits[: batch.size].float(), batch.labels[: batch.size])
-        self.add_seconds(time.perf_counter() - started, is_validation=True)
-        return correct
+    def finish_step(self, step: int, loss: float | None, examples: int, lr: float) -> None:
+        """Take note of a step; a loss or gradient that was not finite ends the child's training.
+
+        Args:
+            step: The step, counted from 0 over all intervals.
+            loss: Mean loss of the batch; ``None`` where the step was not taken.
+            examples: Examples of the batch.
+            lr: Learning rate of the step.
+        """
+        self._interval.lr = lr
+        if loss is None:
+            self.diverged_at, self.is_finished = step, True
+        else:
+            self._interval.losses.append(loss)
+            self._interval.examples += examples
 
     def add_seconds(self, seconds: float, *, is_validation: bool = False) -> None:
         """Charge the child for some of the group's time."""
@@ -233,12 +209,13 @@ class ChildRun:
             accuracy: Accuracy on the validation split, in [0, 1].
         """
         if accuracy > self.quality or self._best is None:
-            self._best, self._best_interval = self._state(), len(self._validations)
+            self._best, self._best_interval = self.learner.state(self.place), len(self._validations)
         done, number = self._interval, len(self._validations)
         loss = math.fsum(done.losses) / max(len(done.losses), 1)
         self._validations.append(accuracy)
         self._losses.append(loss)
         self._close_interval()
+        self.is_finished = self.num_validated >= self.length.num_validations
         return IntervalDone(
             self.id, number, accuracy, loss, done.examples, done.lr, done.seconds, done.validation_seconds
         )
@@ -247,6 +224,11 @@ class ChildRun:
         self._examples += self._interval.examples
         self._seconds += self._interval.seconds
         self._interval = _Interval()
+
+    @property
+    def num_validated(self) -> int:
+        """How many intervals are finished."""
+        return len(self._validations)
 
     @property
     def quality(self) -> float:
@@ -261,7 +243,7 @@ class ChildRun:
             extra: More to keep in the metrics.
         """
         self._close_interval()
-        tensors, momentum = self._best or self._state()
+        state = self._best or self.learner.state(self.place)
         metrics = Metrics(
             quality=self.quality,
             flops=flops,
@@ -270,6 +252,8 @@ class ChildRun:
             seconds=self._seconds,
             extra={
                 **extra,
+                "intervals_planned": self.length.num_validations,
+                "steps_per_interval": self.length.steps_per_interval,
                 "intervals_completed": len(self._validations),
                 "best_interval": self._best_interval,
                 "train_loss": list(self._losses),
@@ -277,7 +261,4 @@ class ChildRun:
                 "frozen_slots": self.prefix.depth,
             },
         )
-        return TrainedChild(self.id, tensors, momentum, metrics)
-
-    def _state(self) -> tuple[dict[str, Tensors], dict[str, Tensors]]:
-        return {name: self.chain.tensors(name) for name in self._trained}, self._optimizer.momentum()
+        return TrainedChild(self.id, state.tensors, state.momentum, metrics)

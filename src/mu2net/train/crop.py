@@ -16,6 +16,7 @@ from mu2net.data.task import Float32Array, UInt8Array
 _ATTEMPTS = 10
 
 Float64Array = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
 
 
 def sample_boxes(rng: np.random.Generator, aspects: Float32Array, area_min: float, aspect_min: float) -> Float64Array:
@@ -83,7 +84,7 @@ def resize_weights(start: Float64Array, stop: Float64Array, source: int, target:
     return weights / weights.sum(dim=2, keepdim=True)
 
 
-def crop_and_resize(images: UInt8Array, boxes: Float64Array, mirrored: NDArray[np.bool_], side: int) -> torch.Tensor:
+def crop_and_resize(images: UInt8Array, boxes: Float64Array, mirrored: BoolArray, side: int) -> torch.Tensor:
     """Cut a box out of every image, mirror some, and resize to squares (bilinear, antialiased).
 
     Args:

@@ -11,7 +11,7 @@ import torch
 from mu2net.data.task import Split, UInt8Array
 from mu2net.errors import DataError
 from mu2net.train.augment import Pipeline
-from mu2net.train.batches import SplitName, SplitReader, evaluation_batches, evaluation_indices
+from mu2net.train.batches import Batch, SplitName, SplitReader, evaluation_batches, evaluation_indices
 from mu2net.train.compute import Compute
 
 EVALUATION_BATCH_SIZE = 128
@@ -98,18 +98,20 @@ def evaluate(
     name: SplitName = "validation",
     batch_size: int = EVALUATION_BATCH_SIZE,
     max_examples: int | None = None,
+    entering: Callable[[Batch], torch.Tensor] | None = None,
     on_batch: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Return a network's logits on a split; images are resized, never augmented.
 
     Args:
-        network: The network, on ``compute.device``.
+        network: The network, on ``compute.device``; the part of it that is left where ``entering`` is given.
         split: The images and labels.
         pipeline: Gives the input size; its augmentation is left out.
         compute: Where the network runs and in which arithmetic.
         name: Which split it is, for messages.
         batch_size: Images per batch; compare bits for equal values only.
         max_examples: At most this many images, the same ones every time; ``None`` for all.
+        entering: Returns what enters ``network`` for a batch; its images by default.
         on_batch: Called with (images done, images in all) after every batch.
 
     Raises:
@@ -119,8 +121,9 @@ def evaluate(
     total = len(evaluation_indices(reader, max_examples))
     logits, labels, done = [], [], 0
     for batch in evaluation_batches(reader, batch_size, max_examples):
+        activation = batch.inputs if entering is None else entering(batch)
         with compute.arithmetic():
-            outputs = network(batch.inputs)
+            outputs = network(activation)
         logits.append(outputs[: batch.size].float().cpu())
         labels.append(batch.labels[: batch.size].cpu())
         done += batch.size

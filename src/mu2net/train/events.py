@@ -62,7 +62,18 @@ class IntervalDone:
     validation_seconds: float = 0.0
 
 
-Event = BatchDone | IntervalDone
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something that a worker process wants the user to know.
+
+    Args:
+        text: What it logged.
+    """
+
+    text: str
+
+
+Event = BatchDone | IntervalDone | Warned
 """Anything that an observer is told."""
 
 Observer = Callable[[Event], None]

@@ -60,6 +60,19 @@ class SlotOptimizer:
             for name, parameter in named.items():
                 self._sgd.state[parameter]["momentum_buffer"] = self._buffers[slot][name]
 
+    @torch.no_grad()
+    def restore(self, parameters: Mapping[str, Tensors], momentum: Mapping[str, Tensors]) -> None:
+        """Put parameters and momentum buffers back to what they were.
+
+        Args:
+            parameters: Values of all parameters, by slot and parameter name; buffers among them are not read.
+            momentum: Values of all momentum buffers, likewise.
+        """
+        for slot, named in self._slots.items():
+            for name, parameter in named.items():
+                parameter.copy_(parameters[slot][name])
+                self._buffers[slot][name].copy_(momentum[slot][name])
+
     def step(self, loss: torch.Tensor, lr: float) -> bool:
         """Take one step down the gradient of a loss; return whether it was taken.
 

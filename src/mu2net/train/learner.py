@@ -1,0 +1,115 @@
+"""The arithmetic of children: steps, right answers, and the state of what they train."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch.nn import functional as F
+
+from mu2net.nn.backbone import Tensors
+from mu2net.nn.chain import Chain
+from mu2net.train.batches import Batch
+from mu2net.train.compute import Compute
+from mu2net.train.evaluate import count_correct
+from mu2net.train.optimizer import SlotOptimizer
+
+
+@dataclass(frozen=True)
+class State:
+    """What a child trains, as copies: contiguous float32 on the CPU.
+
+    Args:
+        tensors: Parameters and buffers of every trained slot, by slot name.
+        momentum: Momentum buffers of every trained slot, by slot and parameter name.
+    """
+
+    tensors: Mapping[str, Tensors]
+    momentum: Mapping[str, Tensors]
+
+
+@dataclass(frozen=True, eq=False)
+class Turn:
+    """One child's part in a batch.
+
+    Args:
+        place: Place of the child in its learner.
+        entering: The activation that enters its lowest trainable slot.
+        lr: Learning rate, where it trains.
+    """
+
+    place: int
+    entering: torch.Tensor
+    lr: float = 0.0
+
+
+class Learner(Protocol):
+    """Trains some children from the activations that enter their lowest trainable slots.
+
+    What becomes of a child does not depend on which others take turns with it.
+    """
+
+    def step(self, turns: Sequence[Turn], labels: torch.Tensor) -> list[float | None]:
+        """Take one optimiser step for every child that has a turn.
+
+        Args:
+            turns: The children, each once.
+            labels: Class indices, shape ``[B]``.
+
+        Returns:
+            The mean loss of every turn; ``None`` where loss or gradient were not finite and the child did not change.
+        """
+        ...
+
+    def count_correct(self, turns: Sequence[Turn], batch: Batch) -> list[int]:
+        """Return how many examples of a batch every child classifies correctly; padding does not count."""
+        ...
+
+    def state(self, place: int) -> State:
+        """Return what a child trains, as it is now."""
+        ...
+
+    def restore(self, place: int, state: State) -> None:
+        """Put a child back to a state."""
+        ...
+
+
+class ChainLearner:
+    """Trains slots of one chain by backpropagation; its only child has place 0.
+
+    Args:
+        chain: The network, with its trainable slots set.
+        trained: Names of the trained slots.
+        optimizer: Updates them.
+        compute: In which arithmetic the network runs.
+    """
+
+    def __init__(self, chain: Chain, trained: Sequence[str], optimizer: SlotOptimizer, compute: Compute) -> None:
+        self._chain, self._depth, self._trained = chain, chain.frozen_prefix, tuple(trained)
+        self._optimizer, self._compute = optimizer, compute
+
+    def step(self, turns: Sequence[Turn], labels: torch.Tensor) -> list[float | None]:
+        """Take one optimiser step; see ``Learner``."""
+        (turn,) = turns
+        with self._compute.arithmetic():
+            logits = self._chain.forward_range(turn.entering, self._depth)
+        loss = F.cross_entropy(logits.float(), labels)
+        return [float(loss.detach()) if self._optimizer.step(loss, turn.lr) else None]
+
+    @torch.inference_mode()
+    def count_correct(self, turns: Sequence[Turn], batch: Batch) -> list[int]:
+        """Return how many examples of a batch are classified correctly; see ``Learner``."""
+        (turn,) = turns
+        with self._compute.arithmetic():
+            logits = self._chain.forward_range(turn.entering, self._depth)
+        return [count_correct(logits[: batch.size].float(), batch.labels[: batch.size])]
+
+    def state(self, place: int) -> State:  # noqa: ARG002 - there is but one
+        """Return what the child trains, as it is now."""
+        return State({name: self._chain.tensors(name) for name in self._trained}, self._optimizer.momentum())
+
+    def restore(self, place: int, state: State) -> None:  # noqa: ARG002 - there is but one
+        """Put the child back to a state."""
+        self._optimizer.restore(state.tensors, state.momentum)

@@ -1,0 +1,100 @@
+"""How many steps fit a child's seconds: measured on the child itself, then fixed.
+
+The number of steps is part of what a child is, so it is decided before training and recorded: the same child with the
+same number of steps gives the same bits on another day.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from mu2net.train.batches import Batch, SplitReader, TrainBatches, evaluation_batches, evaluation_indices
+from mu2net.train.child import ChildRun
+from mu2net.train.group import TrainConfig
+from mu2net.train.learner import Turn
+from mu2net.train.length import Length, StepCost, fit_length
+from mu2net.train.prefix import Prefixes
+
+_ROUNDS = 2
+"""Every measurement is made twice, and the second counts: the first pays for what is set up once."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Measures children before they train.
+
+    Args:
+        config: Their budget.
+        batches: The training batches.
+        validation: The validation split.
+        prefixes: Provides the activations below the trainable slots; what is computed here is kept.
+        now: The time in seconds.
+    """
+
+    config: TrainConfig
+    batches: TrainBatches
+    validation: SplitReader
+    prefixes: Prefixes
+    now: Callable[[], float] = time.perf_counter
+
+    def length(self, child: ChildRun, seconds: float) -> Length:
+        """Return the longest training of a child that fits some seconds, this measurement included.
+
+        The child takes a few steps and evaluates a few images, and is then put back to where it started.
+
+        Args:
+            child: The child, which has not trained yet.
+            seconds: Its time.
+        """
+        started, state = self.now(), child.learner.state(child.place)
+        step, validation = self._step_cost(child), self._validation_cost(child)
+        child.learner.restore(child.place, state)
+        spent = self.now() - started
+        child.add_seconds(spent)
+        steps = max(1, self.config.examples_per_validation // self.batches.batch_size)
+        return fit_length(seconds - spent, step, validation, Length(self.config.num_validations, steps))
+
+    def _step_cost(self, child: ChildRun) -> StepCost:
+        filling = reading = learning = 0.0
+        for number in range(_ROUNDS):
+            batch = self.batches.batch(number)
+            filling, entering = self._entering(child, batch)
+            started = self.now()
+            child.learner.step([Turn(child.place, entering)], batch.labels)
+            learning = self.now() - started
+        reader, size = self.batches.reader, self.batches.batch_size
+        missing = self.prefixes.missing(child.prefix, reader, np.arange(len(reader.split)), size)
+        if missing is None:
+            return StepCost(filling + learning)
+        reading, _ = self._entering(child, self.batches.batch(_ROUNDS - 1))
+        return StepCost(reading + learning, max(0.0, filling - reading), -(-missing // size))
+
+    def _validation_cost(self, child: ChildRun) -> StepCost:
+        """Return the cost of a validation as that of a step: the first one may have to fill what is kept."""
+        size, limit = self.config.evaluation_batch_size, self.config.max_validation_examples
+        indices = evaluation_indices(self.validation, limit)
+        missing = self.prefixes.missing(child.prefix, self.validation, indices, size)
+        filling = reading = judging = 0.0
+        for _ in range(_ROUNDS):
+            batch = next(evaluation_batches(self.validation, size, limit))
+            reading, entering = self._entering(child, batch)
+            filling = max(filling, reading)
+            started = self.now()
+            child.learner.count_correct([Turn(child.place, entering)], batch)
+            judging = self.now() - started
+        passes = len(indices) / size
+        if missing is None:
+            return StepCost(passes * (reading + judging))
+        fill = (filling - reading) * missing / size
+        return StepCost(passes * (reading + judging), fill, 1)
+
+    def _entering(self, child: ChildRun, batch: Batch) -> tuple[float, torch.Tensor]:
+        """Return the activation that enters a child's trainable slots, and the seconds that it took."""
+        started = self.now()
+        entering = self.prefixes.activation(child.prefix, batch)
+        return self.now() - started, entering

@@ -1,0 +1,118 @@
+"""The costs are made up: a clock that only moves where something is computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from mu2net.train.augment import Pipeline
+from mu2net.train.batches import SplitReader, TrainBatches
+from mu2net.train.compute import Compute
+from mu2net.train.group import TrainConfig
+from mu2net.train.length import Length
+from mu2net.train.pace import Pace
+
+
+@dataclass
+class Clock:
+    time: float = 0.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+@dataclass
+class Learner:
+    """Trains for so many seconds per batch, after a first one that takes a minute."""
+
+    clock: Clock
+    seconds: float
+    calls: list = field(default_factory=list)
+
+    def step(self, turns, labels):
+        self.clock.time += self.seconds if self.calls else 60.0
+        self.calls.append(turns[0].lr)
+        return [1.0]
+
+    def count_correct(self, turns, batch):
+        self.clock.time += self.seconds / 2
+        return [0]
+
+    def state(self, place):
+        return ("state", place)
+
+    def restore(self, place, state):
+        self.restored = state
+
+
+@dataclass
+class Prefixes:
+    """Fills for so many seconds where an image is new, and reads for a tenth of it; or never keeps anything."""
+
+    clock: Clock
+    seconds: float
+    is_kept: bool
+    known: set = field(default_factory=set)
+
+    def activation(self, prefix, batch):
+        rows = {(batch.reader.name, int(index)) for index in batch.indices}
+        self.clock.time += self.seconds / 10 if self.is_kept and rows <= self.known else self.seconds
+        self.known |= rows
+        return torch.zeros(len(batch.indices))
+
+    def missing(self, prefix, reader, indices, batch_size):
+        rows = {(reader.name, int(index)) for index in indices}
+        return len(rows - self.known) if self.is_kept else None
+
+
+@pytest.fixture
+def measure(vit, split):
+    def run(seconds, *, learn=1.0, fill=0.0, is_kept=True, **config):
+        clock = Clock()
+        compute = Compute.of(vit, torch.device("cpu"), "float32")
+        train, validation = (SplitReader(name, split(count, 0), Pipeline(8), compute) for name, count in SIZES.items())
+        learner, prefixes = Learner(clock, learn), Prefixes(clock, fill, is_kept)
+        settings = {"num_validations": 4, "examples_per_validation": 10**6, "batch_size": 10, **config}
+        settings["evaluation_batch_size"] = 10
+        pace = Pace(TrainConfig(**settings), TrainBatches(train, 10, (0,)), validation, prefixes, clock)
+        charged = []
+        child = SimpleNamespace(learner=learner, place=3, prefix=None, add_seconds=charged.append)
+        length = pace.length(child, seconds + 60.0)
+        assert charged == [clock.time]
+        assert learner.restored == ("state", 3)
+        assert set(learner.calls) == {0.0}
+        return length
+
+    return run
+
+
+SIZES = {"train": 100, "validation": 20}
+
+
+def test_a_first_step_that_sets_things_up_does_not_count(measure):
+    """Two steps of a second; a validation of two batches takes one: measured in 2 s, 4 s are for validation."""
+    length = measure(46.0)
+    assert length.num_validations == 4
+    assert length.steps_per_interval == pytest.approx((46 - 2 - 4) / 4, abs=1)
+
+
+def test_a_cheap_child_trains_longer(measure):
+    dear, cheap = measure(100.0, learn=1.0), measure(100.0, learn=0.01)
+    assert cheap.total_steps > 80 * dear.total_steps
+
+
+def test_fresh_activations_are_paid_for_in_every_step(measure):
+    fresh, kept = (measure(1000.0, learn=0.1, fill=1.0, is_kept=is_kept) for is_kept in (False, True))
+    assert fresh.total_steps == pytest.approx((1000 - 4 * 2 * 1.05) / 1.1, rel=0.02)
+    assert kept.total_steps == pytest.approx((1000 - 10 - 4 * 2 * 0.15) / 0.2, rel=0.02)
+
+
+def test_a_child_is_never_longer_than_its_bound(measure):
+    assert measure(1e6, examples_per_validation=50) == Length(4, 5)
+
+
+def test_a_child_always_takes_one_step(measure):
+    assert measure(-1000.0) == Length(1, 1)
