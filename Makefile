@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test check format docs clean
+.PHONY: setup demo test check format docs bench-speed bench-roofline clean
 
 setup: $(STAMP)
 
@@ -32,6 +32,13 @@ format: setup
 
 docs: setup
 	$(BIN)/python docs/build_reference.py
+
+# For instance: make bench-speed ARGS='--tasks FOLDER --vit FILE.safetensors'
+bench-speed: setup
+	$(BIN)/python -m benchmarks.speed $(ARGS)
+
+bench-roofline: setup
+	$(BIN)/python -m benchmarks.roofline $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
