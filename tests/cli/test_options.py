@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mu2net.cli.options import parse_duration, parse_settings
+from mu2net.cli.options import parse_duration, parse_settings, parse_size
 from mu2net.errors import ConfigError
 
 
@@ -61,3 +61,16 @@ def test_no_settings(text):
 def test_a_setting_given_twice_is_an_error():
     with pytest.raises(ConfigError, match="'mu' twice"):
         parse_settings(["mu=0.1", "mu=0.2"])
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("0", 0), ("123", 123), ("500MB", 500_000_000), ("20gb", 20 * 10**9), ("1.5 T", 1_500 * 10**9)]
+)
+def test_sizes(text, size):
+    assert parse_size("--cache-limit", text) == size
+
+
+@pytest.mark.parametrize("text", ["", "GB", "-1GB", "5 pigs", "1e9", "5GiB", "٣GB"])
+def test_no_sizes(text):
+    with pytest.raises(ConfigError, match=r"--cache-limit is .*; expected a size such as 500MB"):
+        parse_size("--cache-limit", text)

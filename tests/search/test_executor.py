@@ -22,7 +22,7 @@ from mu2net.core.score import Scoring
 from mu2net.errors import DataError, UnknownComponentError, WorkerError
 from mu2net.nn.roots import backbone_from_config
 from mu2net.search.executor import LocalExecutor, ProcessExecutor, default_workers, split_jobs
-from mu2net.search.images import load_recorded_task
+from mu2net.search.images import ACTIVATIONS_NAME, CACHE_NAME, load_recorded_task
 from mu2net.store.records import TaskRecord
 from mu2net.store.store import Store
 from mu2net.train.child import ChildJob
@@ -257,3 +257,32 @@ def test_split_jobs_deals_out_every_child_once_and_fairly(flags, parts):
     assert min(loads) > 0
     heaviest = groups[loads.index(max(loads))]
     assert max(loads) - min(loads) <= max(work(job) for job in heaviest)
+
+
+PLAIN = {"ds_crop": False, "ds_flip_left_right": False}
+
+
+def activations(store):
+    return sorted((store.directory / CACHE_NAME / ACTIVATIONS_NAME).glob("*.activations"))
+
+
+def test_workers_keep_activations_for_each_other_and_nothing_depends_on_it(store):
+    """Workers of one run fill the same files at the same time; those of a second one read them."""
+    group = make_group(store, 3)
+    expected = bits(train(LocalExecutor(store), group))
+    found = []
+    for limit, workers in ((0, 2), (None, 2), (10**9, 1)):
+        with ProcessExecutor(store, "one", workers, limit) as executor:
+            assert bits(train(executor, group)) == expected
+        found.append(activations(store))
+    assert found[0] == []
+    assert found[1]
+    assert found[2] == found[1]
+
+
+def test_what_a_worker_warns_of_is_logged_here_once(store, caplog):
+    with ProcessExecutor(store, "one", 2, cache_limit=1) as executor:
+        train(executor, make_group(store, 2))
+    said = [record.getMessage() for record in caplog.records if "--cache-limit" in record.getMessage()]
+    assert len(said) == 1
+    assert activations(store) == []

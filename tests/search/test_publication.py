@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 
 from mu2net.errors import ComponentError
@@ -9,9 +12,11 @@ from mu2net.search.arithmetic import path_compute
 from mu2net.search.budget import Budget
 from mu2net.search.events import ChildRecorded, Preparing
 from mu2net.search.images import load_recorded_task
-from mu2net.search.publication import load_chain
+from mu2net.search.publication import load_chain, publish_path
+from mu2net.train.activation_cache import ActivationCache
 from mu2net.train.augment import Pipeline
 from mu2net.train.evaluate import evaluate
+from mu2net.train.group import TrainConfig
 
 
 def test_the_recorded_test_accuracy_is_that_of_the_published_path(lab):
@@ -33,7 +38,7 @@ def test_the_test_split_is_read_once_per_published_path(lab, monkeypatch):
 
     read = []
     monkeypatch.setattr(
-        publication, "evaluate", lambda *args, **_: read.append(args[1]) or evaluate(*args, name="test")
+        publication, "evaluate", lambda *args, **given: read.append(args[1]) or evaluate(*args, **given)
     )
     path = lab.run("one", children=4)
     assert len(read) == 1
@@ -54,3 +59,16 @@ def test_a_damaged_component_of_the_best_child_is_not_published(lab):
         lab.cycle("one", Budget(children=1)).run()
     assert lab.store.live_path("one") is None
     assert lab.store.running_cycle("one")
+
+
+def test_the_test_accuracy_does_not_depend_on_what_was_kept(lab, tmp_path):
+    path = lab.run("one", agent="linear")
+    backbone, device, found = backbone_from_config(lab.store.config.backbone), choose_device("cpu"), []
+    recorded = replace(path, metrics=replace(path.metrics, test=None))
+    for limit in (10**9, 10**9):
+        cache = ActivationCache(tmp_path, limit)
+        record = SimpleNamespace(publish=lambda *_: found.append(_[2].test), load=lab.store.load)
+        data = load_recorded_task(lab.store, "one")
+        publish_path(record, backbone, data, None, recorded, TrainConfig(1, 1, device=device, threads=1), print, cache)
+    assert found == [path.metrics.test] * 2
+    assert list(tmp_path.glob("*.activations"))

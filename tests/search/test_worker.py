@@ -33,7 +33,7 @@ def serving(store, task="one"):
     theirs.close()
     thread.start()
     try:
-        ours.send((str(store.directory), task))
+        ours.send((str(store.directory), task, None))
         yield ours
     finally:
         ours.close()

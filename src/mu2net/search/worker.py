@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
@@ -91,13 +93,25 @@ class _Forwarding(logging.Handler):
         self._connection.send(Warned(record.getMessage()))
 
 
+@contextmanager
+def _forwarding(connection: Connection) -> Iterator[None]:
+    """Send what mu2net logs in the block to the other process, instead of printing it."""
+    logger, handler = logging.getLogger("mu2net"), _Forwarding(connection)
+    before = logger.propagate
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = before
+
+
 class _Worker:
     """Trains the orders that come in over a connection."""
 
     def __init__(self, connection: Connection, directory: str, task: str, cache_limit: int | None) -> None:
         self._connection = connection
-        logging.getLogger("mu2net").addHandler(_Forwarding(connection))
-        logging.getLogger("mu2net").propagate = False
         self._store = Store.open(directory)
         self._backbone = backbone_from_config(self._store.config.backbone)
         self._data = load_recorded_task(self._store, task)
@@ -160,12 +174,13 @@ def main(descriptor: int) -> None:
     connection = Connection(descriptor)
     try:
         directory, task, cache_limit = connection.recv()
-        try:
-            worker = _Worker(connection, directory, task, cache_limit)
-        except Exception as error:
-            connection.send(Failure.of(error))
-            return
-        connection.send("ready")
-        worker.serve()
+        with _forwarding(connection):
+            try:
+                worker = _Worker(connection, directory, task, cache_limit)
+            except Exception as error:
+                connection.send(Failure.of(error))
+                return
+            connection.send("ready")
+            worker.serve()
     except (EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
         return
