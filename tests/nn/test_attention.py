@@ -43,10 +43,10 @@ def test_the_kernel_can_be_selected_for_a_whole_chain(make_vit, images, monkeypa
     )
     select_kernel(chain, "explicit")
     explicit = chain(images)
-    assert len(calls) == 3
+    assert len(calls) == 2
     select_kernel(chain, "sdpa")
     assert torch.allclose(chain(images), explicit, atol=1e-5)
-    assert len(calls) == 3
+    assert len(calls) == 2
 
 
 def test_auto_follows_autocast(make_vit, images, monkeypatch):
@@ -58,7 +58,25 @@ def test_auto_follows_autocast(make_vit, images, monkeypatch):
     assert calls == []
     with torch.autocast("cpu", dtype=torch.bfloat16):
         chain(images)
-    assert calls == [torch.bfloat16] * 3
+    assert calls == [torch.bfloat16] * 2
+
+
+@pytest.mark.parametrize("heads", [1, 3, 6])
+@pytest.mark.parametrize("qkv_bias", [True, False])
+def test_the_class_token_alone_gets_what_it_gets_among_all(heads, qkv_bias):
+    generator = torch.Generator().manual_seed(0)
+    attention = Attention(24, heads, qkv_bias=qkv_bias).to_empty(device="cpu").double()
+    for parameter in attention.parameters():
+        torch.nn.init.normal_(parameter, std=0.3, generator=generator)
+    tokens = torch.randn(4, 10, 24, generator=generator, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(4, 1, 24, generator=generator, dtype=torch.float64)
+    alone, together = attention.forward_class_token(tokens[:, :1], tokens), attention(tokens)[:, :1]
+    torch.testing.assert_close(alone, together, atol=1e-12, rtol=0)
+    gradients, expected = (
+        torch.autograd.grad((output * weights).sum(), [tokens, *attention.parameters()]) for output in (alone, together)
+    )
+    for gradient, its in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(gradient, its, atol=1e-12, rtol=0)
 
 
 def test_an_unknown_kernel_is_an_error(make_vit):
@@ -67,7 +85,7 @@ def test_an_unknown_kernel_is_an_error(make_vit):
 
 
 def test_a_kernel_is_used_inside_its_block_only(make_vit, images, used):
-    chain = make_vit(depth=1).chain()
+    chain = make_vit(depth=2).chain()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         with use_kernel("sdpa"):
             chain(images)
@@ -83,7 +101,7 @@ def test_a_kernel_is_used_inside_its_block_only(make_vit, images, used):
 
 
 def test_a_kernel_that_was_selected_for_a_module_wins(make_vit, images, used):
-    chain = make_vit(depth=1).chain()
+    chain = make_vit(depth=2).chain()
     select_kernel(chain, "sdpa")
     with use_kernel("explicit"):
         chain(images)
@@ -127,7 +145,7 @@ def test_a_backbone_tells_the_shape_of_its_attention(make_vit, images, monkeypat
 
     watched = Attention._attend
     monkeypatch.setattr(Attention, "_attend", watch)
-    network = make_vit(depth=1)
+    network = make_vit(depth=2)
     network.chain()(images)
     shape = network.backbone.attention_shape(16)
     assert shapes == [(len(images), shape.heads, shape.tokens, shape.width)]

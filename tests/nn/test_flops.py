@@ -10,9 +10,8 @@ def test_flops_of_a_transformer_are_those_of_its_matrix_products(make_vit):
     network = make_vit(dim=48, depth=2, heads=3, patch_size=4, image_size=16, mlp_dim=96, classes=5)
     tokens, dim, inner = 17, 48, 96
     linears = 3 * dim * dim + dim * dim + 2 * dim * inner
-    products = 2 * tokens * dim
-    all_tokens = tokens * (linears + products)
-    class_token = linears + products + (tokens - 1) * 2 * dim * dim
+    all_tokens = tokens * (linears + 2 * tokens * dim)
+    class_token = linears + 2 * tokens * 3 * dim
     expected = 2 * (16 * 48 * dim + all_tokens + class_token + dim * 5)
     assert count_flops(network.backbone, network.components, 16) == expected
 

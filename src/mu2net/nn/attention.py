@@ -80,12 +80,12 @@ def explicit_attention(queries_BHNK: torch.Tensor, keys_BHNK: torch.Tensor, valu
 def attend(
     queries_BHNK: torch.Tensor, keys_BHNK: torch.Tensor, values_BHNK: torch.Tensor, kernel: AttentionKernel
 ) -> torch.Tensor:
-    """Return the heads' outputs side by side, ``[B, N, D]``, for as many tokens as there are queries.
+    """Return the heads' outputs side by side, ``[B, N, D]``.
 
     Args:
-        queries_BHNK: One query per token that is computed.
-        keys_BHNK: One key per token that is attended to.
-        values_BHNK: One value per token that is attended to.
+        queries_BHNK: One query per token.
+        keys_BHNK: One key per token.
+        values_BHNK: One value per token.
         kernel: How it is computed.
     """
     compute = explicit_attention if kernel == "explicit" else F.scaled_dot_product_attention
@@ -112,26 +112,39 @@ class Attention(nn.Module):
 
     def forward(self, tokens_BND: torch.Tensor) -> torch.Tensor:
         """Return the attention's output, shape ``[B, N, D]``."""
-        queries, keys, values = self._heads(self.qkv(tokens_BND)).unbind(0)
+        batch, number, dim = tokens_BND.shape
+        qkv = self.qkv(tokens_BND).reshape(batch, number, 3, self.heads, dim // self.heads)
+        queries, keys, values = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         return self._attend(queries, keys, values)
 
-    def forward_class_token(self, tokens_BND: torch.Tensor) -> torch.Tensor:
-        """Return the attention's output for the first token alone, shape ``[B, 1, D]``; all tokens are attended to."""
-        dim = tokens_BND.shape[-1]
-        query_weight, other_weight = self.qkv.weight.tensor_split((dim,))
-        query_bias, other_bias = (None, None) if self.qkv.bias is None else self.qkv.bias.tensor_split((dim,))
-        queries = self._heads(F.linear(tokens_BND[:, :1], query_weight, query_bias))[0]
-        keys, values = self._heads(F.linear(tokens_BND, other_weight, other_bias)).unbind(0)
-        return self._attend(queries, keys, values)
+    def forward_class_token(self, class_B1D: torch.Tensor, tokens_BND: torch.Tensor) -> torch.Tensor:
+        """Return the attention's output for the class token alone, shape ``[B, 1, D]``; all tokens are attended to.
 
-    def _heads(self, projected: torch.Tensor) -> torch.Tensor:
-        """Return projections that lie side by side, ``[B, N, P·D]``, by projection and head: ``[P, B, H, N, K]``."""
-        batch, number, width = projected.shape
-        dim = self.proj.in_features
-        return projected.reshape(batch, number, width // dim, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
+        For one query another order of the products is cheaper: q·(W_K·x) = (q·W_K)·x and Σa·(W_V·x) = W_V·(Σa·x), so
+        that no token's keys and values are formed and no kernel is needed. A bias of the keys would add the same number
+        to all scores, which the softmax takes away; its weights sum to one, so the values' bias comes last.
+
+        Args:
+            class_B1D: The class token.
+            tokens_BND: All tokens, the class token included.
+        """
+        batch, _, dim = tokens_BND.shape
+        width = dim // self.heads
+        query_weight, key_weight, value_weight = self.qkv.weight.tensor_split(3)
+        query_bias, _, value_bias = (None, None, None) if self.qkv.bias is None else self.qkv.bias.tensor_split(3)
+        queries_BD = F.linear(class_B1D[:, 0], query_weight, query_bias)
+        tokens_BND = tokens_BND.to(queries_BD.dtype)
+        queries_HBK = (queries_BD * width**-0.5).view(batch, self.heads, width).transpose(0, 1)
+        queries_BHD = torch.bmm(queries_HBK, key_weight.view(self.heads, width, dim)).transpose(0, 1)
+        weights_BHN = torch.bmm(queries_BHD, tokens_BND.mT).softmax(dim=-1)
+        mixed_HBD = torch.bmm(weights_BHN.to(tokens_BND.dtype), tokens_BND).transpose(0, 1)
+        values_HBK = torch.bmm(mixed_HBD, value_weight.view(self.heads, width, dim).mT)
+        values_B1D = values_HBK.transpose(0, 1).reshape(batch, 1, dim)
+        output: torch.Tensor = self.proj(values_B1D if value_bias is None else values_B1D + value_bias)
+        return output
 
     def _attend(self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        """Return the output of as many tokens as there are queries; all three are ``[B, H, tokens, K]``."""
+        """Return the output, shape ``[B, N, D]``, from queries, keys and values of shape ``[B, H, N, K]``."""
         chosen = _IN_USE.get() or choose_kernel(queries.device, queries.dtype)
         mixed_BND = attend(queries, keys, values, chosen if self.kernel == "auto" else self.kernel)
         output: torch.Tensor = self.proj(mixed_BND)

@@ -111,15 +111,15 @@ class Vit:
     def _flops(self) -> int:
         """Return what ``count_flops`` counts for the root as it runs below a head, without the head, in closed form.
 
-        A head reads the class token alone, so of the last block only its keys and values are computed for all tokens.
+        A head reads the class token alone, so the last block computes no other.
         """
         patches = (self.image_size // self.patch_size) ** 2
         tokens = patches + 1
         linears = 4 * self.dim**2 + 2 * self.dim * self.mlp_dim
-        products = 2 * tokens * self.dim
         embedding = patches * 3 * self.patch_size**2 * self.dim
-        keys_and_values = (tokens - 1) * 2 * self.dim**2
-        return 2 * (embedding + ((self.depth - 1) * tokens + 1) * (linears + products) + keys_and_values)
+        blocks = (self.depth - 1) * tokens * (linears + 2 * tokens * self.dim)
+        last_block = linears + 2 * tokens * self.heads * self.dim
+        return 2 * (embedding + blocks + last_block)
 
     @property
     def pretrained_slots(self) -> list[Slot]:

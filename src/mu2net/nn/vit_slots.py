@@ -123,7 +123,9 @@ class Block(nn.Module):
         """
         normed_BND = self.norm1(tokens_BND)
         if class_token_only:
-            tokens_BND, attended_BND = tokens_BND[:, :1], self.attn.forward_class_token(normed_BND)
+            tokens_BND = tokens_BND[:, :1]
+            # Normalised once more by itself: the gradient of a slice of all tokens would be mostly zeros, and large.
+            attended_BND = self.attn.forward_class_token(self.norm1(tokens_BND), normed_BND)
         else:
             attended_BND = self.attn(normed_BND)
         mixed_BND: torch.Tensor = tokens_BND + self.ls1(attended_BND)
