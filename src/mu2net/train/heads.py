@@ -156,7 +156,8 @@ class StackedHeads:
         is_taken = [is_finite(loss, norm) for loss, norm in zip(losses, norms, strict=True)]
         step.descend(norms, [lrs[name] for name in taking_part], is_taken)
         rows = zip(taking_part, losses, is_taken, strict=True)
-        return {name: loss if is_row_taken else None for name, loss, is_row_taken in rows}
+        found = {name: loss if is_row_taken else None for name, loss, is_row_taken in rows}
+        return {name: found[name] for name in features}
 
     @torch.no_grad()
     def logits(self, features: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
