@@ -29,7 +29,7 @@ SMALL: dict[str, Any] = {
 class Here:
     """Stands in for worker processes: children train in this process."""
 
-    def __init__(self, store: Store, task: str, workers: int) -> None:
+    def __init__(self, store: Store, task: str, workers: int, cache_limit: int | None) -> None:
         self._executor = LocalExecutor(store)
 
     def __enter__(self) -> LocalExecutor:

@@ -270,9 +270,9 @@ def test_there_are_no_more_workers_than_children_of_a_generation(system, small, 
     made = []
 
     class Watched(evolution.ProcessExecutor):
-        def __init__(self, store, task, workers):
+        def __init__(self, store, task, workers, cache_limit):
             made.append(workers)
-            super().__init__(store, task, 1)
+            super().__init__(store, task, 1, cache_limit)
 
     monkeypatch.setattr(evolution, "ProcessExecutor", Watched)
     monkeypatch.setattr(evolution, "default_workers", lambda: 64)
