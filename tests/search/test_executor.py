@@ -22,7 +22,7 @@ from mu2net.core.score import Scoring
 from mu2net.errors import DataError, UnknownComponentError, WorkerError
 from mu2net.nn.roots import backbone_from_config
 from mu2net.search.executor import LocalExecutor, ProcessExecutor, default_workers, split_jobs
-from mu2net.search.images import ACTIVATIONS_NAME, CACHE_NAME, load_recorded_task
+from mu2net.search.images import ACTIVATIONS_NAME, CACHE_NAME, load_recorded_task, open_activations
 from mu2net.store.records import TaskRecord
 from mu2net.store.store import Store
 from mu2net.train.child import ChildJob
@@ -278,6 +278,8 @@ def test_workers_keep_activations_for_each_other_and_nothing_depends_on_it(store
     assert found[0] == []
     assert found[1]
     assert found[2] == found[1]
+    assert open_activations(store, 0) is None
+    assert activations(store) == []  # a limit holds for what is there
 
 
 def test_what_a_worker_warns_of_is_logged_here_once(store, caplog):

@@ -18,14 +18,15 @@ ACTIVATIONS_NAME = "activations"
 
 
 def open_activations(store: Store, limit: int | None) -> ActivationCache | None:
-    """Return the activations that a system keeps; ``None`` where it keeps none.
+    """Return the activations that a system keeps, brought down to their limit; ``None`` where it keeps none.
 
     Args:
         store: The system.
         limit: Bytes that they may take on the disk; 0 to keep none, ``None`` for the default.
     """
-    folder = store.directory / CACHE_NAME / ACTIVATIONS_NAME
-    return None if limit == 0 else ActivationCache(folder, limit)
+    cache = ActivationCache(store.directory / CACHE_NAME / ACTIVATIONS_NAME, limit)
+    cache.trim()
+    return None if limit == 0 else cache
 
 
 def load_recorded_task(store: Store, name: str, progress: Progress | None = None) -> LoadedTask:

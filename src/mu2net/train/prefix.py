@@ -95,8 +95,10 @@ class Prefixes:
         self._cache, self._rounding = cache, rounding
         self._batch: Batch | None = None
         self._known: dict[PrefixKey, torch.Tensor] = {}
+        self._given: dict[PrefixKey, torch.Tensor] = {}
         self._nodes: set[PrefixKey] = set()
         self._files: dict[str, ActivationFile | None] = {}
+        self._refused: set[str] = set()
         self.batches_read = 0
         self.slots_run = 0
 
@@ -120,21 +122,28 @@ class Prefixes:
             batch: The images; padding included. ``batch.inputs`` are not touched where the activation was kept.
         """
         if batch is not self._batch:
-            self._batch, self._known = batch, {}
+            self._batch, self._known, self._given = batch, {}, {}
+        key = prefix.key(batch.reader.name)
+        if key not in self._given:
+            self._given[key] = self._provide(prefix, batch)
+        return self._given[key]
+
+    def _provide(self, prefix: Prefix, batch: Batch) -> torch.Tensor:
+        """Read or compute the activation behind a prefix; keep what is computed."""
         if not prefix.is_worth_keeping:
             return self._compute(prefix, batch)
-        file = self._file(prefix.key(batch.reader.name), batch)
+        key = prefix.key(batch.reader.name)
+        file = self._file(key, batch)
         found = file.read(batch.rows) if file is not None and batch.rows is not None else None
         if found is not None:
             self.batches_read += 1
             found = found.to(batch.reader.compute.device)
-            if self._rounding == "bfloat16":
-                return found.float()
-            self._known[prefix.key(batch.reader.name)] = found
-            return found
-        found = self._compute(prefix, batch)
-        found = found if self._rounding == "exact" else found.bfloat16()
-        self._keep(prefix, batch, file, found)
+            if self._rounding == "exact":
+                self._known[key] = found
+        else:
+            found = self._compute(prefix, batch)
+            found = found if self._rounding == "exact" else found.bfloat16()
+            self._keep(prefix, batch, file, found)
         return found if self._rounding == "exact" else found.float()
 
     def missing(self, prefix: Prefix, reader: SplitReader, indices: Int64Array, batch_size: int) -> int | None:
@@ -200,10 +209,12 @@ class Prefixes:
         """Keep the activation behind a prefix, where its inputs come again."""
         if self._cache is None or batch.rows is None:
             return
-        if file is None:
-            name = self._name(prefix.key(batch.reader.name), len(batch.indices))
+        name = self._name(prefix.key(batch.reader.name), len(batch.indices))
+        if file is None and name not in self._refused:
             rows = len(batch.reader.split) * batch.reader.num_views
             file = self._files[name] = self._cache.open(name, rows, Layout.of(activation))
+            if file is None:
+                self._refused.add(name)
         if file is not None:
             file.write(batch.rows, activation)
 
