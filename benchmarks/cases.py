@@ -86,7 +86,7 @@ def _vit_tiny() -> list[Case]:
 
 
 def _vit_file() -> list[Case]:
-    setting = Setting(VIT_FILE, "caltech101", 1024)
+    setting = Setting(VIT_FILE, "rsscn7", 1024)
     name = "ViT-S/14 at 98 px"
     return [
         Case("vit_s_head", f"{name}, head and norm", setting, "linear", intervals=60, pairs=3, plain_steps=8),
@@ -108,7 +108,7 @@ def _vit_file() -> list[Case]:
 
 
 def _lite0(side: int) -> list[Case]:
-    setting = Setting(LITE0, "caltech101", 2048, side)
+    setting = Setting(LITE0, "rsscn7", 2048, side)
     prefix, name = "lite0" if side == 96 else f"lite0_{side}", f"EfficientNet-Lite0 at {side} px"
     return [
         Case(f"{prefix}_head", f"{name}, head", setting, "linear", intervals=60),

@@ -28,10 +28,10 @@ def measure_serving(place: Workplace, batch_size: int, pairs: int, seed: int, se
         seconds: Length of one run of one side.
     """
     child = propose(place, "finetune", 1, seed, augments=False)[0]
-    images = plain_images(place, child, place.data.validation)
+    images = plain_images(place, child, place.data.train)
     chosen = slice(0, batch_size)
     side = int(child.job.proposal.hparams["ds_image_size"])
-    pixels = place.data.validation.pixels(side)[np.arange(batch_size)]
+    pixels = place.data.train.pixels(side)[np.arange(batch_size)]
     network, chain, compute = plain_network(place, child.job), chain_of(place, child.job), compute_of(place)
 
     def predict_plain() -> None:

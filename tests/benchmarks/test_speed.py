@@ -34,7 +34,7 @@ def test_files_are_used_where_they_are_given():
     options = Options(tasks=Path("tasks"), vit=Path("root.safetensors"))
     case = next(case for case in CASES if case.id == "vit_s_all")
     assert options.case(case).setting.root == "file:root.safetensors"
-    assert options.case(case).setting.task == "caltech101"
+    assert options.case(case).setting.task == "rsscn7"
 
 
 def test_a_smoke_run_is_short_and_writes_no_figures():
