@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from mu2net.nn import machine
 from mu2net.nn.chain import build_chain
 from mu2net.nn.precision import choose_device
 from mu2net.nn.roots import backbone_from_config
@@ -62,6 +63,18 @@ def test_a_probe_that_was_recorded_without_kernel_and_instructions_is_compared_b
     compute = Compute.of(backbone, CPU, precision)
     tensors, recorded = make_probe(chain, split, 8, compute)
     del recorded["attention"], recorded["instructions"]
+    assert check_probe(chain, tensors, recorded, compute).is_bit_equal
+
+
+def test_a_probe_of_another_computation_is_compared_within_the_tolerance(split, network, monkeypatch):
+    chain, backbone = network
+    compute = Compute.of(backbone, CPU, "float32")
+    tensors, recorded = make_probe(chain, split, 8, compute)
+    del recorded["computation"]
+    result = check_probe(chain, tensors, recorded, compute)
+    assert (result.is_bit_equal, result.max_difference) == (None, 0.0)
+    assert result.reason == f"computation: recorded 1, here {machine.COMPUTATION}"
+    monkeypatch.setattr(machine, "COMPUTATION", 1)
     assert check_probe(chain, tensors, recorded, compute).is_bit_equal
 
 

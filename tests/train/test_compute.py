@@ -92,6 +92,7 @@ def test_the_description_differs_with_the_number_of_threads():
     [
         (torch, "__version__", "1.0"),
         (torch.__config__, "show", lambda: "another build"),
+        (machine, "COMPUTATION", 0),
         (machine, "processor", lambda: "another processor"),
         (machine, "instructions", lambda: "other instructions"),
     ],

@@ -10,6 +10,12 @@ from pathlib import Path
 
 import torch
 
+COMPUTATION = 2
+"""Raised whenever mu2net computes the same function in other steps, since its bits are others then.
+
+1: all tokens in every block. 2: in the last block the class token alone.
+"""
+
 _CPU_INFO = Path("/proc/cpuinfo")
 _RESTRICTIONS = (
     "MKL_CBWR",
@@ -22,13 +28,14 @@ _RESTRICTIONS = (
 """Environment variables by which MKL and oneDNN compute with other instructions than the best that there are."""
 
 
-def describe_machine(device: torch.device) -> dict[str, str]:
-    """Return the software and the processor; two results can be compared bit by bit where it is equal.
+def describe_machine(device: torch.device) -> dict[str, str | int]:
+    """Return the software and the processor; two results can be compared bit by bit where they are equal.
 
     Args:
         device: Where the network runs.
     """
     return {
+        "computation": COMPUTATION,
         "torch": str(torch.__version__),
         "torch_build": _short_hash(torch.__config__.show()),
         "processor": processor(),

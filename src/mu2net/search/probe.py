@@ -85,7 +85,8 @@ def check_probe(
     """Compute a probe again and compare.
 
     Bits are compared where software, processor and batch shape are those of the recording; elsewhere float32 logits
-    must agree within ``PROBE_TOLERANCE``. Attention is computed with the kernel that was recorded.
+    must agree within ``PROBE_TOLERANCE``. Attention is computed with the kernel that was recorded, and a recording that
+    does not name its computation is of the first one.
 
     Args:
         chain: The path's network, on the device of ``compute``.
@@ -95,7 +96,7 @@ def check_probe(
     """
     images = probe["images"]
     compute = replace(compute, attention=recorded_attention(recorded) or compute.attention)
-    here = environment(compute, len(images))
+    here, recorded = environment(compute, len(images)), {"computation": 1, **recorded}
     plain = _logits(chain, images, compute.in_float32())
     difference = _max_difference(plain, probe["logits_float32"])
     changed = [name for name in here if here[name] != recorded.get(name, here[name])]
