@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from mu2net.search.executor import LocalExecutor
+from mu2net.search.images import open_activations
 from mu2net.store.store import Store
 from mu2net.system import System, evolution
 
@@ -30,7 +31,7 @@ class Here:
     """Stands in for worker processes: children train in this process."""
 
     def __init__(self, store: Store, task: str, workers: int, cache_limit: int | None) -> None:
-        self._executor = LocalExecutor(store)
+        self._executor = LocalExecutor(store, open_activations(store, cache_limit))
 
     def __enter__(self) -> LocalExecutor:
         return self._executor

@@ -30,6 +30,7 @@ KILLED_AGAIN_AND_AGAIN = """
 import json, os, signal, sys
 import torch._dynamo  # the optimizer does: once here, instead of once in every fork
 from mu2net.search.executor import LocalExecutor
+from mu2net.search.images import open_activations
 from mu2net.store import recording
 from mu2net.store.files import Files
 from mu2net.system import System, evolution
@@ -38,8 +39,8 @@ directory, options = sys.argv[1], json.loads(sys.argv[2])
 
 
 class Here:
-    def __init__(self, store, task, workers):
-        self.executor = LocalExecutor(store)
+    def __init__(self, store, task, workers, cache_limit):
+        self.executor = LocalExecutor(store, open_activations(store, cache_limit))
 
     def __enter__(self):
         return self.executor

@@ -343,8 +343,8 @@ def test_the_seconds_of_a_child_are_kept_to(group, job, source):
     """However long a step takes: measured on the child itself. Only the order of magnitude is certain."""
     config = TrainConfig(4, 10**6, batch_size=8, evaluation_batch_size=8, seconds=1.0)
     (child,) = train_group(group(job("a", "block_02", "norm"), config=config), source)
-    assert child.metrics.extra["intervals_planned"] == 4
     assert child.metrics.examples > 5 * 8
+    assert child.metrics.extra["intervals_planned"] == len(child.metrics.validations) <= 4
 
 
 def test_the_same_length_gives_the_same_bits_however_it_was_found(group, job, source):
