@@ -102,3 +102,94 @@ def test_leaving_out_taps_changes_neither_maps_nor_gradients(kernel: int, stride
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
         for gradient, its in zip(gradients, expected_gradients, strict=True):
             torch.testing.assert_close(gradient, its, rtol=1e-3, atol=1e-3)
+
+
+def random_block(inputs: int, outputs: int, kernel: int, stride: int, seed: int = 0) -> InvertedResidual:
+    """Return a block in double precision with random parameters and statistics."""
+    generator = torch.Generator().manual_seed(seed)
+    blank = InvertedResidual(inputs, outputs, kernel, stride, 6)
+    tensors = {}
+    for name, tensor in blank.state_dict().items():
+        scale = max(tensor[0].numel(), 1) ** -0.5 if tensor.ndim > 1 else 1.0
+        tensors[name] = scale * torch.randn(tensor.shape, generator=generator)
+        if name.endswith("running_var"):
+            tensors[name] = tensors[name].abs() + 0.5
+    return assign(blank, tensors, "a block").double()
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (5, 1), (3, 2), (5, 2)])
+@pytest.mark.parametrize("size", [(8, 8), (6, 6), (3, 3), (2, 2), (1, 1), (3, 5), (7, 4)])
+def test_small_maps_give_what_convolutions_give(kernel, stride, size, monkeypatch):
+    block = random_block(4, 4, kernel, stride).requires_grad_(True)
+    generator = torch.Generator().manual_seed(1)
+    maps = torch.randn(8, 4, *size, generator=generator, dtype=torch.float64, requires_grad=True)
+    results = []
+    for small in (True, False):
+        monkeypatch.setattr("mu2net.nn.convolution.is_small", lambda _, small=small: small)
+        output = block(maps)
+        weights = torch.randn(output.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+        results.append((output, torch.autograd.grad((output * weights).sum(), [maps, *block.parameters()])))
+    (output, gradients), (expected, their_gradients) = results
+    assert output.std() > 0
+    torch.testing.assert_close(output, expected, atol=1e-10, rtol=0)
+    for gradient, its in zip(gradients, their_gradients, strict=True):
+        torch.testing.assert_close(gradient, its, atol=1e-9, rtol=0)
+
+
+def test_small_maps_are_computed_without_convolutions_and_stay_channels_last(monkeypatch):
+    block = random_block(4, 6, 5, 2).float()
+    maps = torch.randn(8, 4, 6, 6).contiguous(memory_format=torch.channels_last)
+    expected = torch.cat([block(maps[:4]), block(maps[4:])])
+    monkeypatch.setattr(SameConv2d, "_convolve", lambda *_: pytest.fail("a convolution was computed"))
+    output = block(maps)
+    assert output.shape == (8, 6, 3, 3)
+    assert output.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(output, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [4, 12])
+def test_a_frozen_block_folds_its_batch_norms_once(size, monkeypatch):
+    block, folds = random_block(4, 4, 3, 1).float(), []
+    affine = FrozenBatchNorm.affine
+    monkeypatch.setattr(FrozenBatchNorm, "affine", lambda self: folds.append(self) or affine(self))
+    maps = torch.randn(8, 4, size, size)
+    first = block(maps)
+    assert torch.equal(block(maps), first)
+    assert len(folds) == 3
+    with torch.no_grad():
+        block.project_bn.bias.add_(1)
+    torch.testing.assert_close(block(maps), first + 1)
+    assert len(folds) == 4
+    block.requires_grad_(True)
+    block(maps)
+    assert len(folds) == 7
+
+
+@pytest.mark.parametrize("size", [4, 12])
+def test_a_block_computes_the_same_bits_whether_it_trains_or_not(size):
+    block = random_block(4, 4, 5, 1).float()
+    maps = torch.randn(8, 4, size, size)
+    frozen = block(maps)
+    block.requires_grad_(True)
+    assert torch.equal(block(maps), frozen)
+    with torch.inference_mode():
+        assert torch.equal(block(maps), frozen)
+
+
+def test_a_frozen_block_passes_gradients_after_inference():
+    block = random_block(4, 4, 3, 1).float()
+    maps = torch.randn(8, 4, 4, 4)
+    with torch.inference_mode():
+        block(maps)
+    entering = maps.clone().requires_grad_(True)
+    block(entering).sum().backward()
+    assert entering.grad is not None
+    assert all(parameter.grad is None for parameter in block.parameters())
+
+
+@pytest.mark.parametrize("batch", [5, 8, 16])
+def test_the_maps_of_an_image_do_not_depend_on_its_place(batch):
+    block = random_block(8, 8, 5, 2).float()
+    for size in (2, 4, 8, 12):
+        maps = torch.randn(batch, 8, size, size, generator=torch.Generator().manual_seed(size))
+        assert torch.equal(block(maps.flip(0)), block(maps).flip(0))

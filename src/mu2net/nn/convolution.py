@@ -6,9 +6,15 @@ fastest channels-last.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
+
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from mu2net.nn.frozen import Derived
+from mu2net.nn.relu6 import relu6_
+from mu2net.nn.small_maps import is_small, tap_placement
 
 BATCH_NORM_EPS = 1e-3
 """Epsilon of all batch norms, as in the published weights."""
@@ -29,10 +35,11 @@ class SameConv2d(nn.Conv2d):
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         super().__init__(inputs, outputs, kernel, stride, groups=groups, bias=False, device="meta")
+        self._derived: Derived[tuple[torch.Tensor, torch.Tensor]] = Derived()
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - the name in nn.Conv2d
         """Return the feature maps."""
-        return self._convolve(input, self.weight, None)
+        return self._convolve(input, self._fit(self.weight, (input.shape[-2], input.shape[-1])), None)
 
     def normalised(self, maps_BCHW: torch.Tensor, norm: FrozenBatchNorm) -> torch.Tensor:
         """Return the feature maps after a batch norm, which is folded into the kernel.
@@ -40,31 +47,73 @@ class SameConv2d(nn.Conv2d):
         The statistics are constants, so this is the same function, with the same gradients, and spares a pass over the
         maps.
         """
-        scale, shift = norm.affine()
-        return self._convolve(maps_BCHW, self.weight * scale[:, None, None, None], shift)
+        if maps_BCHW.is_meta:
+            return self._convolve_plainly(maps_BCHW, *self._fold(norm))
+        size = (maps_BCHW.shape[-2], maps_BCHW.shape[-1])
+        kernel, shift = self._folded(norm, lambda kernel: self._fit(kernel, size), size)
+        return self._convolve(maps_BCHW, kernel, shift)
 
-    def _convolve(self, maps: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        """Convolve with the taps that can meet the input, and with symmetric padding.
+    def matrix(self, norm: FrozenBatchNorm) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return a 1x1 convolution and its batch norm as a matrix ``[outputs, inputs]`` and a shift ``[outputs]``."""
+        return self._folded(norm, lambda kernel: kernel.flatten(1), "matrix")
+
+    def matrices(self, norm: FrozenBatchNorm, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return a depthwise convolution and its batch norm as one matrix per channel and a shift ``[channels]``.
+
+        Args:
+            norm: The batch norm.
+            height: Height of the input.
+            width: Width of the input.
+
+        Returns:
+            Matrices from the positions of the input to those of the output, ``[channels, inputs, outputs]``; the shift.
+        """
+
+        def place(kernel: torch.Tensor) -> torch.Tensor:
+            placement = tap_placement(self.kernel_size[0], self.stride[0], height, width).to(kernel.dtype)
+            return torch.mm(kernel.flatten(1), placement).view(len(kernel), height * width, -1)
+
+        return self._folded(norm, place, ("matrices", height, width))
+
+    def _folded(
+        self, norm: FrozenBatchNorm, arrange: Callable[[torch.Tensor], torch.Tensor], key: Hashable
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the arranged kernel that convolves and normalises at once, and the shift of every output channel."""
+
+        def compute() -> tuple[torch.Tensor, torch.Tensor]:
+            kernel, shift = self._fold(norm)
+            return arrange(kernel), shift
+
+        sources = (self.weight, norm.weight, norm.bias, norm.running_mean, norm.running_var)
+        return self._derived.get(sources, compute, key)
+
+    def _fold(self, norm: FrozenBatchNorm) -> tuple[torch.Tensor, torch.Tensor]:
+        scale, shift = norm.affine()
+        return self.weight * scale[:, None, None, None], shift
+
+    def _fit(self, kernel: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+        """Return the taps of a kernel that can meet an input of some size.
 
         Taps that only ever meet padding are left out: at a side of 1, a depthwise kernel is one number per channel.
         Where the padding is odd, the kernel gets a row and a column of zeros, which is cheaper than padding the maps.
-        On the meta device, where only operations are counted, the kernel stays as it was published.
         """
-        if maps.is_meta:
-            return self._convolve_plainly(maps, weight, bias)
-        (top, bottom), rows = self._window(maps.shape[-2])
-        (left, right), columns = self._window(maps.shape[-1])
-        weight = weight[:, :, rows, columns]
-        if self.groups == self.in_channels == self.out_channels and weight.shape[-2:] == maps.shape[-2:] == (1, 1):
-            product = maps * weight.view(1, -1, 1, 1)
+        (top, bottom), rows = self._window(size[0])
+        (left, right), columns = self._window(size[1])
+        kernel = kernel[:, :, rows, columns]
+        if (top, left) == (bottom, right):
+            return kernel
+        return F.pad(kernel, (max(right - left, 0), max(left - right, 0), max(bottom - top, 0), max(top - bottom, 0)))
+
+    def _convolve(self, maps: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        """Convolve with a kernel that fits the maps, and with symmetric padding."""
+        if self.groups == self.in_channels == self.out_channels and kernel.shape[-2:] == maps.shape[-2:] == (1, 1):
+            product = maps * kernel.view(1, -1, 1, 1)
             return product if bias is None else product + bias.view(1, -1, 1, 1)
-        if (top, left) != (bottom, right):
-            zeros = (max(right - left, 0), max(left - right, 0), max(bottom - top, 0), max(top - bottom, 0))
-            weight = F.pad(weight, zeros)
-        padding = (max(top, bottom), max(left, right))
-        return F.conv2d(maps, weight, bias, self.stride, padding, groups=self.groups)
+        padding = (max(self._window(maps.shape[-2])[0]), max(self._window(maps.shape[-1])[0]))
+        return F.conv2d(maps, kernel, bias, self.stride, padding, groups=self.groups)
 
     def _convolve_plainly(self, maps: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        """Convolve with the kernel as it was published; used where operations are only counted."""
         kernel, stride = self.kernel_size[0], self.stride[0]
         height, width = (max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in maps.shape[-2:])
         padded = F.pad(maps, (width // 2, width - width // 2, height // 2, height - height // 2))
@@ -120,7 +169,7 @@ class Stem(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the first feature maps."""
-        return F.relu6(self.conv.normalised(images, self.bn), inplace=True)
+        return relu6_(self.conv.normalised(images, self.bn))
 
 
 class InvertedResidual(nn.Module):
@@ -149,12 +198,27 @@ class InvertedResidual(nn.Module):
 
     def forward(self, maps_BCHW: torch.Tensor) -> torch.Tensor:
         """Return the block's feature maps."""
-        inner = maps_BCHW
-        if self.has_expansion:
-            inner = F.relu6(self.expand.normalised(inner, self.expand_bn), inplace=True)
-        inner = F.relu6(self.depthwise.normalised(inner, self.depthwise_bn), inplace=True)
-        projected = self.project.normalised(inner, self.project_bn)
+        if self.has_expansion and is_small(maps_BCHW):
+            projected = self._project_small(maps_BCHW)
+        else:
+            inner = relu6_(self.expand.normalised(maps_BCHW, self.expand_bn)) if self.has_expansion else maps_BCHW
+            inner = relu6_(self.depthwise.normalised(inner, self.depthwise_bn))
+            projected = self.project.normalised(inner, self.project_bn)
         return projected + maps_BCHW if self.has_skip else projected
+
+    def _project_small(self, maps_BCHW: torch.Tensor) -> torch.Tensor:
+        """Return the projected maps, computed with three matrix products; inner maps lie channel by channel."""
+        batch, inputs, height, width = maps_BCHW.shape
+        rows = maps_BCHW.permute(0, 2, 3, 1).reshape(-1, inputs)
+        kernel, shift = self.expand.matrix(self.expand_bn)
+        inner = relu6_(torch.mm(kernel, rows.t()), shift[:, None])
+        kernels, shift = self.depthwise.matrices(self.depthwise_bn, height, width)
+        channels = len(kernels)
+        inner = relu6_(torch.bmm(inner.view(channels, batch, -1), kernels), shift[:, None, None])
+        kernel, shift = self.project.matrix(self.project_bn)
+        projected = torch.mm(inner.view(channels, -1).t(), kernel.t()).add_(shift)
+        height, width = (-(-side // self.depthwise.stride[0]) for side in (height, width))
+        return projected.view(batch, height, width, -1).permute(0, 3, 1, 2)
 
 
 class ConvHead(nn.Module):
@@ -167,4 +231,4 @@ class ConvHead(nn.Module):
 
     def forward(self, maps_BCHW: torch.Tensor) -> torch.Tensor:
         """Return the pooled features."""
-        return F.relu6(self.conv.normalised(maps_BCHW, self.bn), inplace=True).mean(dim=(2, 3))
+        return relu6_(self.conv.normalised(maps_BCHW, self.bn)).mean(dim=(2, 3))

@@ -1,0 +1,45 @@
+"""Values that are computed from parameters, kept while those are frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Generic, TypeVar
+
+import torch
+
+from mu2net.nn.precision import autocast
+
+T = TypeVar("T")
+
+
+class Derived(Generic[T]):
+    """A value computed from parameters: at every call while one of them trains, else once until one changes.
+
+    It is computed without autocast, so that it is the same in every arithmetic. What is kept is computed outside of
+    inference mode, so that autograd may use it later.
+    """
+
+    def __init__(self) -> None:
+        self._kept: tuple[Hashable, T] | None = None
+
+    def get(self, sources: Sequence[torch.Tensor], compute: Callable[[], T], key: Hashable = None) -> T:
+        """Return the value.
+
+        Args:
+            sources: All tensors that it is computed from.
+            compute: Computes it.
+            key: What else it depends on; only the value of the last key is kept.
+        """
+        if any(source.requires_grad for source in sources):
+            with autocast(sources[0].device, "float32"):
+                return compute()
+        state = (key, *(_state(source) for source in sources))
+        if self._kept is None or self._kept[0] != state:
+            with torch.inference_mode(mode=False), torch.no_grad(), autocast(sources[0].device, "float32"):
+                self._kept = (state, compute())
+        return self._kept[1]
+
+
+def _state(tensor: torch.Tensor) -> Hashable:
+    """Return what differs after a tensor was replaced or written to; of inference tensors writes are not counted."""
+    return tensor.data_ptr(), tensor.dtype, None if tensor.is_inference() else tensor._version
