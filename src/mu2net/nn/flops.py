@@ -23,8 +23,9 @@ def count_flops(
     """Return the FLOPs of one forward pass at batch 1; a multiplication with its addition counts as two.
 
     Convolutions, linear layers and both matrix products of attention count; element-wise work does not. What counts is
-    what the chain computes: below a head that reads the class token, the last block computes no other. The number does
-    not depend on the values of the tensors, nor on the attention kernel. The first call in a process takes about
+    what the chain computes: below a head that reads the class token, the last block computes no other. Convolutions
+    count as they are published, however they are computed. The number does not depend on the values of the tensors, nor
+    on the attention kernel. The first call in a process takes about
     a second, because PyTorch imports its compiler for tensors without values; ``Anatomy.flops`` is there at once.
 
     Args:

@@ -93,7 +93,8 @@ class Vit:
     def anatomy(self) -> Anatomy:
         """The slots, and what evolution may change about them.
 
-        Image sizes are all multiples of the patch from half to twice the default.
+        Image sizes are all multiples of the patch from half to twice the default. FLOPs are those of the root as it
+        runs below a head, where the last block computes the class token alone.
         """
         patch, half = self.patch_size, self.image_size // 2
         smallest = max(-(-half // patch), 1) * patch
