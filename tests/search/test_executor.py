@@ -242,9 +242,9 @@ def a_job(name, flags):
 
 
 def work(job):
-    plans = job.proposal.slots
-    lowest = next((index for index, plan in enumerate(plans) if plan.is_trainable), len(plans))
-    return len(plans) + 2 * (len(plans) - lowest)
+    flags = [plan.is_trainable for plan in job.proposal.slots]
+    own = flags[flags.index(True) :] if any(flags) else []
+    return 1 + 2 * len(own) + sum(own)
 
 
 @given(st.lists(st.lists(st.booleans(), min_size=6, max_size=6), min_size=1, max_size=12), st.integers(1, 5))
@@ -257,6 +257,12 @@ def test_split_jobs_deals_out_every_child_once_and_fairly(flags, parts):
     assert min(loads) > 0
     heaviest = groups[loads.index(max(loads))]
     assert max(loads) - min(loads) <= max(work(job) for job in heaviest)
+
+
+def test_children_of_equal_time_are_split_by_their_number():
+    jobs = [a_job("deep", [True] * 6), *(a_job(str(number), [False] * 5 + [True]) for number in range(5))]
+    assert [len(part) for part in split_jobs(jobs, 2)] != [3, 3]
+    assert [len(part) for part in split_jobs(jobs, 2, are_timed=True)] == [3, 3]
 
 
 PLAIN = {"ds_crop": False, "ds_flip_left_right": False}

@@ -139,7 +139,7 @@ class ProcessExecutor:
         orders = deque(
             Order(part, replace(group.config, threads=group.config.threads or 1), group.seed_key)
             for group in groups
-            for part in split_jobs(group.jobs, self._size)
+            for part in split_jobs(group.jobs, self._size, are_timed=group.config.seconds is not None)
         )
         yield from self._collect(orders, observer, should_stop)
 
@@ -242,33 +242,33 @@ def _decode_once(group: TrainGroup) -> None:
     group.task.validation.pixels(group.pipeline.image_size)
 
 
-def split_jobs(jobs: Sequence[ChildJob], parts: int) -> list[tuple[ChildJob, ...]]:
-    """Return the children in at most ``parts`` groups of about equal work.
-
-    The work of a child is taken as the number of slots from its lowest trainable one on; the most expensive
-    children are dealt out first.
+def split_jobs(jobs: Sequence[ChildJob], parts: int, *, are_timed: bool = False) -> list[tuple[ChildJob, ...]]:
+    """Return the children in at most ``parts`` groups of about equal work; the most expensive are dealt out first.
 
     Args:
         jobs: The children.
         parts: Number of groups at most.
+        are_timed: Whether all children take equal time, whatever they train.
     """
     groups: list[list[ChildJob]] = [[] for _ in range(min(parts, len(jobs)))]
     loads = [0] * len(groups)
-    for job in sorted(jobs, key=_work, reverse=True):
+    work = {job.id: 1 if are_timed else _work(job) for job in jobs}
+    for job in sorted(jobs, key=lambda job: work[job.id], reverse=True):
         lightest = loads.index(min(loads))
         groups[lightest].append(job)
-        loads[lightest] += _work(job)
+        loads[lightest] += work[job.id]
     return [tuple(group) for group in groups]
 
 
 def _work(job: ChildJob) -> int:
-    """Return the cost of a child's step, in forward passes of a slot.
+    """Return the cost of a child's own part of a step, in forward passes of a slot.
 
-    Every slot below its lowest trainable one costs 1, and every other one 3.
+    Below its lowest trainable slot it is shared with the other children or kept; from there on a trainable slot costs
+    3, and a frozen one, through which gradients pass, 2.
     """
     plans = job.proposal.slots
     lowest = next((index for index, plan in enumerate(plans) if plan.is_trainable), len(plans))
-    return len(plans) + 2 * (len(plans) - lowest)
+    return 1 + sum(3 if plan.is_trainable else 2 for plan in plans[lowest:])
 
 
 def unpack(child: TrainedChild) -> TrainedChild:
