@@ -1,7 +1,7 @@
 """Peak memory of a generation in mu2net and in the plain loop, each in processes of its own.
 
-``python -m benchmarks.memory SIDE FOLDER TASK SEED INTERVALS`` is one side; ``measure_memory`` starts and watches it.
-Memory is the proportional set size (PSS) summed over a process and all that descend from it.
+Memory is the proportional set size (PSS), summed over a process and all that descend from it.
+``python -m benchmarks.memory FOLDER TASK SEED`` is mu2net's side.
 """
 
 from __future__ import annotations
@@ -10,59 +10,92 @@ import json
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+
+import numpy as np
+from safetensors.torch import save_file
 
 from benchmarks.cases import GENERATION
-from benchmarks.children import Budget, pipeline_of, plain_training, propose, train
+from benchmarks.children import BATCH_SIZE, Budget, Child, pipeline_of, plain_network, propose, train
 from benchmarks.workplace import Workplace, open_workplace
 from mu2net.nn.roots import backbone_from_config
+from mu2net.nn.vit import Vit
 from mu2net.search.executor import ProcessExecutor, default_workers
 from mu2net.store.store import Store
-
-Side = Literal["ours", "plain"]
 
 GAP_SECONDS = 0.05
 """Time between two samples."""
 
-_PLAIN_STEPS = 8
+
+def generation(place: Workplace, seed: int) -> list[Child]:
+    """Return the children whose memory is measured."""
+    return propose(place, "mu2net", GENERATION, seed, augments=False)
 
 
-@dataclass(frozen=True)
-class Peak:
-    """The peak of one side.
-
-    Args:
-        bytes: Largest PSS of all its processes together.
-        cache_bytes: What the activation cache held on disk at the end.
-    """
-
-    bytes: int
-    cache_bytes: int
-
-
-def measure_memory(folder: Path, task: str, seed: int, intervals: int, side: Side) -> Peak:
-    """Run one side and return its peak.
+def peak_of_mu2net(folder: Path, task: str, seed: int) -> int:
+    """Return the peak of mu2net and its workers on one pass of a generation, in bytes.
 
     Args:
         folder: A workplace's folder, whose images are prepared.
         task: The task in it.
         seed: Seed of the generation.
-        intervals: Intervals of every child, in mu2net.
-        side: Which one.
     """
-    arguments = [side, str(folder), task, str(seed), str(intervals)]
-    command = [sys.executable, "-m", "benchmarks.memory", *arguments]
+    return _peak("benchmarks.memory", str(folder), task, str(seed))
+
+
+def peak_of_plain_loop(place: Workplace, seed: int, folder: Path) -> int:
+    """Return the peak of the plain loop for the same children, one after another, in bytes.
+
+    Args:
+        place: The system.
+        seed: Seed of the generation.
+        folder: Gets what the other process needs; must not exist yet.
+    """
+    export_children(place, generation(place, seed), folder)
+    return _peak("benchmarks.plain_memory", str(folder))
+
+
+def export_children(place: Workplace, children: Sequence[Child], folder: Path) -> None:
+    """Write networks and images for a process that holds nothing of mu2net.
+
+    Args:
+        place: A system whose root is a vision transformer.
+        children: The children.
+        folder: Gets the files; must not exist yet.
+    """
+    backbone = place.backbone
+    assert isinstance(backbone, Vit)
+    folder.mkdir(parents=True)
+    trainable = []
+    for number, child in enumerate(children):
+        network = plain_network(place, child.job)
+        save_file(network.state_dict(), folder / f"{number}.safetensors")
+        trainable.append([name for name, parameter in network.named_parameters() if parameter.requires_grad])
+    for name, split in (("train", place.data.train), ("validation", place.data.validation)):
+        np.save(folder / f"{name}.npy", split.pixels(backbone.image_size)[np.arange(len(split))])
+        np.save(folder / f"{name}-labels.npy", split.labels)
+    job = {
+        "trainable": trainable,
+        "heads": backbone.heads,
+        "eps": backbone.eps,
+        "batch_size": BATCH_SIZE,
+        "mean": backbone.normalisation.mean,
+        "std": backbone.normalisation.std,
+    }
+    (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+
+
+def _peak(module: str, *arguments: str) -> int:
+    command = [sys.executable, "-m", module, *arguments]
     peak = 0
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 (our own module)
+    with subprocess.Popen(command) as process:  # noqa: S603 (our own module)
         while process.poll() is None:
             peak = max(peak, tree_pss(process.pid))
             time.sleep(GAP_SECONDS)
-        answer = process.stdout.read() if process.stdout else ""
     if process.returncode:
-        raise RuntimeError(f"the {side} side of the memory benchmark ended with exit code {process.returncode}")
-    return Peak(peak, json.loads(answer)["cache_bytes"])
+        raise RuntimeError(f"{module} ended with exit code {process.returncode}; its memory is not measured")
+    return peak
 
 
 def tree_pss(pid: int) -> int:
@@ -89,27 +122,13 @@ def _pss(pid: int) -> int:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)
 
 
-def _train_ours(place: Workplace, seed: int, intervals: int) -> int:
-    place.forget_training()
-    with ProcessExecutor(place.store, place.data.name, default_workers()) as executor:
-        train(place, executor, propose(place, "mu2net", GENERATION, seed, augments=False), Budget(intervals))
-    return place.cache_bytes()
-
-
-def _train_plain(place: Workplace, seed: int, intervals: int) -> int:
-    for child in propose(place, "mu2net", GENERATION, seed, augments=False):
-        training = plain_training(place, child, Budget(intervals))
-        training.train(0, _PLAIN_STEPS)
-        training.validate()
-    return 0
-
-
-def main(side: str, folder: str, task: str, seed: str, intervals: str) -> None:
-    """Run one side; see the module."""
+def main(folder: str, task: str, seed: str) -> None:
+    """Train one generation for one pass, from an empty cache."""
     backbone = backbone_from_config(Store.open(Path(folder) / "system").config.backbone)
     place = open_workplace(Path(folder), task, (pipeline_of(backbone, augments=False),))
-    run = {"ours": _train_ours, "plain": _train_plain}[side]
-    print(json.dumps({"cache_bytes": run(place, int(seed), int(intervals))}))
+    place.forget_training()
+    with ProcessExecutor(place.store, place.data.name, default_workers()) as executor:
+        train(place, executor, generation(place, int(seed)), Budget(1))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from benchmarks.accuracy import measure_accuracy
 from benchmarks.cases import CASES, VIT_FILE, VIT_TINY, Case
 from benchmarks.children import pipeline_of
 from benchmarks.measure import END_TO_END_INTERVALS, measure_case
-from benchmarks.memory import measure_memory
+from benchmarks.memory import peak_of_mu2net, peak_of_plain_loop
 from benchmarks.options import Options
 from benchmarks.results import Row
 from benchmarks.serving import measure_serving
@@ -96,13 +96,13 @@ class Benchmark:
 
     def _memory(self) -> Row:
         folder, place = self._place(self._options.setting(_VIT_TINY))
-        ratios, peaks = [], []
-        for _ in range(1 if self._options.is_quick else self._options.pairs or 3):
-            plain = measure_memory(folder, place.data.name, self._options.seed, 2, "plain")
-            ours = measure_memory(folder, place.data.name, self._options.seed, 2, "ours")
-            ratios.append(ours.bytes / plain.bytes)
-            peaks.append({"plain": plain.bytes, "ours": ours.bytes, "cache_on_disk": ours.cache_bytes})
-            self._say(f"memory: {peaks[-1]} = {ratios[-1]:.2f}x")
+        seed, ratios, peaks = self._options.seed, [], []
+        for number in range(1 if self._options.is_quick else self._options.pairs or 3):
+            plain = peak_of_plain_loop(place, seed, folder / f"plain-{number}")
+            ours = peak_of_mu2net(folder, place.data.name, seed)
+            ratios.append(ours / plain)
+            peaks.append({"plain": plain, "ours": ours})
+            self._say(f"memory: plain {plain / 2**20:,.0f} MiB, mu2net {ours / 2**20:,.0f} MiB = {ratios[-1]:.2f}x")
         title = "ViT-Tiny 32/4, generation of 8: peak memory, over the plain loop's"
         return Row.of("memory", title, ratios, at_most=_MEMORY_TARGET, detail={"peak_bytes": peaks})
 

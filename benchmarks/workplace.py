@@ -71,10 +71,6 @@ class Workplace:
         for path in self._made_by_training():
             path.unlink()
 
-    def cache_bytes(self) -> int:
-        """Return the bytes that training has put into the cache, as the disk counts them."""
-        return sum(path.stat().st_blocks * 512 for path in self._made_by_training())
-
     def _made_by_training(self) -> list[Path]:
         return [path for path in _files(self._cache) if path not in self.prepared]
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.memory import tree_pss
+from benchmarks import memory
+from benchmarks.memory import peak_of_plain_loop, tree_pss
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="needs smaps_rollup in /proc")
 
@@ -27,3 +28,16 @@ def test_a_process_that_is_gone_takes_no_memory():
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     assert tree_pss(process.pid) == 0
+
+
+def test_the_plain_loop_trains_what_was_exported(place, tmp_path):
+    assert peak_of_plain_loop(place, 0, tmp_path / "plain") > 64 * 2**20
+    assert len(list((tmp_path / "plain").glob("*.safetensors"))) == 8
+    with pytest.raises(FileExistsError):
+        peak_of_plain_loop(place, 0, tmp_path / "plain")
+
+
+def test_a_side_that_fails_is_an_error(place, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RuntimeError, match="plain_memory ended with exit code 1"):
+        memory._peak("benchmarks.plain_memory", str(tmp_path / "empty"))
