@@ -61,3 +61,11 @@ def test_validation_takes_a_quarter_at_most_where_it_can():
 
 def test_a_training_is_never_longer_than_the_longest():
     assert fit_length(1e9, StepCost(1e-3), StepCost(1e-3), Length(3, 7)) == Length(3, 7)
+
+
+def test_little_time_is_lost_to_whole_steps():
+    """127 steps in 32 intervals would be 96: fewer, longer intervals hold nearly all of them."""
+    found = fit_length(127.0, StepCost(1.0), StepCost(0.01), Length(32, 10_000))
+    assert found.total_steps >= 0.89 * 127
+    assert found.num_validations >= 12
+    assert fit_length(3.5, StepCost(1.0), StepCost(0.01), Length(4, 100)) == Length(3, 1)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 VALIDATION_SHARE = 0.25
 """The share of a child's budget that validation takes at most, where the budget allows to choose."""
+
+WHOLE_STEPS = 8
+"""The fewest steps of an interval, where the budget allows to choose."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,8 @@ def fit_length(seconds: float, step: StepCost, validation: StepCost, longest: Le
     """Return the longest training that fits a time.
 
     As many validations are planned as ``longest`` has, and fewer only where they would take more than
-    ``VALIDATION_SHARE`` of the time, or where an interval would not even hold one step. The shortest training, one step
+    ``VALIDATION_SHARE`` of the time, or where an interval would hold fewer than ``WHOLE_STEPS`` steps, or not even
+    one: intervals are whole steps, so the time for a part of a step is lost in each. The shortest training, one step
     and one validation, is returned where nothing fits.
 
     Args:
@@ -70,10 +75,10 @@ def fit_length(seconds: float, step: StepCost, validation: StepCost, longest: Le
         validation: What one validation costs.
         longest: Most intervals, and most steps of an interval.
     """
-    for share in (VALIDATION_SHARE, 1.0):
+    for share, least in product((VALIDATION_SHARE, 1.0), (WHOLE_STEPS, 1)):
         for count in range(longest.num_validations, 0, -1):
             checking = validation.of(count)
             steps = step.fitting(seconds - checking) // count
-            if checking <= share * seconds and steps >= 1:
+            if checking <= share * seconds and steps >= least:
                 return Length(count, min(steps, longest.steps_per_interval))
     return Length(1, 1)
