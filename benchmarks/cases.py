@@ -44,7 +44,7 @@ class Case:
     target: float | None = None
     intervals: int = 5
     pairs: int = 5
-    plain_steps: int = 16
+    plain_steps: int = 24
     kind: Kind = "runs"
     augments: bool = False
     examples: int | None = None
@@ -54,7 +54,7 @@ def _vit_tiny() -> list[Case]:
     setting, short = Setting(VIT_TINY, "cifar10", 2048), Setting(VIT_TINY, "cifar10", 1024)
     name = "ViT-Tiny 32/4"
     return [
-        Case("head", f"{name}, head and norm", setting, "linear", 500.0, intervals=60),
+        Case("head", f"{name}, head and norm", setting, "linear", 500.0, intervals=150),
         Case("last_1", f"{name}, last block", setting, "freeze:11", 30.0, intervals=8),
         Case("last_2", f"{name}, last 2 blocks", setting, "freeze:10", 10.0),
         Case("last_4", f"{name}, last 4 blocks", setting, "freeze:8", 6.0),
