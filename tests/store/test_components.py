@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mu2net.core.component import Digest
@@ -154,6 +154,7 @@ def damage(file: Path, data: bytes) -> None:
 
 
 @given(st.integers(0, 10_000), st.integers(0, 7))
+@example(position=1269, bit=1)
 @settings(max_examples=60, deadline=None)
 def test_every_flipped_bit_is_found(tmp_path_factory, position, bit):
     components = ComponentFiles(tmp_path_factory.mktemp("flip"))
@@ -163,7 +164,7 @@ def test_every_flipped_bit_is_found(tmp_path_factory, position, bit):
     data[position % len(data)] ^= 1 << bit
     damage(file, bytes(data))
     for check in (components.load, components.verify):
-        with pytest.raises(ComponentError, match="altered") as caught:
+        with pytest.raises(ComponentError, match="altered|truncated") as caught:  # a header may promise more bytes now
             check(digest)
         assert digest in str(caught.value)
         assert str(file) in str(caught.value)
