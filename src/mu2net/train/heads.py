@@ -21,6 +21,7 @@ from mu2net.nn.chain import Chain
 from mu2net.nn.precision import autocast
 from mu2net.nn.vit_slots import Head
 from mu2net.train.head_step import HeadStep, Stack, is_finite, whole_lines
+from mu2net.train.optimizer import check_shapes
 
 
 @dataclass(frozen=True)
@@ -307,13 +308,7 @@ def _common_layout(children: Mapping[str, HeadChild]) -> HeadLayout:
 
 
 def _fill(owner: str, views: Mapping[str, torch.Tensor], values: Mapping[str, torch.Tensor]) -> None:
-    expected = {name: tuple(view.shape) for name, view in views.items()}
-    shapes = {name: tuple(value.shape) for name, value in values.items()}
-    if expected != shapes:
-        raise ConfigError(
-            f"{owner}: parameters or inherited momentum have shapes {shapes}; expected {expected}; "
-            "train the component again without inherited momentum"
-        )
+    check_shapes(f"{owner}: parameters or inherited momentum", views, values)
     for name, view in views.items():
         view.copy_(values[name])
 

@@ -100,19 +100,31 @@ class SlotOptimizer:
         }
 
 
+def check_shapes(what: str, expected: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> None:
+    """Check that tensors have the names and shapes of those that they are to replace.
+
+    Args:
+        what: What they are, for the message.
+        expected: The tensors that are replaced.
+        found: The tensors.
+
+    Raises:
+        ConfigError: Names or shapes differ.
+    """
+    wanted, there = ({name: tuple(value.shape) for name, value in side.items()} for side in (expected, found))
+    if wanted != there:
+        raise ConfigError(
+            f"{what} has shapes {there}; expected {wanted}; train the component again without inherited momentum"
+        )
+
+
 def _momentum_buffers(
     slot: str, named: Mapping[str, nn.Parameter], inherited: Mapping[str, torch.Tensor] | None
 ) -> Tensors:
     """Return one buffer per parameter: copies of the inherited ones, or zeros."""
     if inherited is None:
         return {name: torch.zeros_like(parameter) for name, parameter in named.items()}
-    expected = {name: tuple(parameter.shape) for name, parameter in named.items()}
-    found = {name: tuple(value.shape) for name, value in inherited.items()}
-    if expected != found:
-        raise ConfigError(
-            f"slot {slot!r}: inherited momentum has shapes {found}; expected {expected}; "
-            "train the component again without inherited momentum"
-        )
+    check_shapes(f"slot {slot!r}: inherited momentum", named, inherited)
     return {name: torch.empty_like(named[name]).copy_(inherited[name]).detach() for name in named}
 
 
