@@ -70,17 +70,20 @@ class Prefixes:
 
 @pytest.fixture
 def measure(vit, split):
-    def run(seconds, *, learn=1.0, fill=0.0, is_kept=True, **config):
+    def run(seconds, *, learn=1.0, fill=0.0, is_kept=True, known=0, sharers=1, **config):
         clock = Clock()
         compute = Compute.of(vit, torch.device("cpu"), "float32")
         train, validation = (SplitReader(name, split(count, 0), Pipeline(8), compute) for name, count in SIZES.items())
         learner, prefixes = Learner(clock, learn), Prefixes(clock, fill, is_kept)
+        pace_batches = TrainBatches(train, 10, (0,))
+        for step in range(known):
+            prefixes.known |= {("train", int(index)) for index in pace_batches.batch(step).indices}
         settings = {"num_validations": 4, "examples_per_validation": 10**6, "batch_size": 10, **config}
         settings["evaluation_batch_size"] = 10
-        pace = Pace(TrainConfig(**settings), TrainBatches(train, 10, (0,)), validation, prefixes, clock)
+        pace = Pace(TrainConfig(**settings), pace_batches, validation, prefixes, clock)
         charged = []
         child = SimpleNamespace(learner=learner, place=3, prefix=None, add_seconds=charged.append)
-        length = pace.length(child, seconds + 60.0)
+        length = pace.length(child, seconds + 60.0, sharers)
         assert charged == [clock.time]
         assert learner.restored == ("state", 3)
         assert set(learner.calls) == {0.0}
@@ -116,3 +119,17 @@ def test_a_child_is_never_longer_than_its_bound(measure):
 
 def test_a_child_always_takes_one_step(measure):
     assert measure(-1000.0) == Length(1, 1)
+
+
+def test_what_is_missing_is_measured_where_some_is_known(measure):
+    """Activations of five of ten batches are known: those of the others cost ten times as much, and are paid for."""
+    known = [measure(900.0, learn=0.1, fill=100.0, known=count).total_steps for count in (0, 5, 10)]
+    assert known[0] < known[1] < 20
+    assert known[2] > 30
+
+
+def test_children_of_one_prefix_divide_the_time_for_it(measure):
+    alone, together = measure(200.0, learn=0.1, fill=10.0), measure(200.0, learn=0.1, fill=10.0, sharers=5)
+    assert together.total_steps > 1.5 * alone.total_steps
+    fresh = [measure(200.0, learn=0.1, fill=1.0, is_kept=False, sharers=count).total_steps for count in (1, 10)]
+    assert fresh[1] == pytest.approx(5.5 * fresh[0], rel=0.1)

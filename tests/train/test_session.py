@@ -326,7 +326,7 @@ def test_a_child_that_trains_nothing_is_an_error(group, job, source):
 
 def test_children_with_seconds_train_for_different_numbers_of_steps(group, job, source, monkeypatch):
     lengths = {"deep": Length(2, 2), "top": Length(2, 9), "head": Length(1, 30)}
-    monkeypatch.setattr(Pace, "length", lambda self, child, seconds: lengths[child.id])
+    monkeypatch.setattr(Pace, "length", lambda self, child, seconds, sharers: lengths[child.id])
     jobs = [job("deep", "patch_embed"), job("top", "block_02", "norm"), job("head")]
     config = TrainConfig(4, 10_000, batch_size=8, evaluation_batch_size=8, seconds=5.0)
     together = train_group(group(*jobs, config=config), source)

@@ -7,7 +7,7 @@ same number of steps gives the same bits on another day.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,7 +42,7 @@ class Pace:
     prefixes: Prefixes
     now: Callable[[], float] = time.perf_counter
 
-    def length(self, child: ChildRun, seconds: float) -> Length:
+    def length(self, child: ChildRun, seconds: float, sharers: int = 1) -> Length:
         """Return the longest training of a child that fits some seconds, this measurement included.
 
         The child takes a few steps and evaluates a few images, and is then put back to where it started.
@@ -50,38 +50,41 @@ class Pace:
         Args:
             child: The child, which has not trained yet.
             seconds: Its time.
+            sharers: Children that train together on the same frozen prefix, this one included: they divide the time
+                that it takes to compute it.
         """
         started, state = self.now(), child.learner.state(child.place)
-        step, validation = self._step_cost(child), self._validation_cost(child)
+        step, validation = self._step_cost(child, sharers), self._validation_cost(child, sharers)
         child.learner.restore(child.place, state)
         spent = self.now() - started
         child.add_seconds(spent)
         steps = max(1, self.config.examples_per_validation // self.batches.batch_size)
         return fit_length(seconds - spent, step, validation, Length(self.config.num_validations, steps))
 
-    def _step_cost(self, child: ChildRun) -> StepCost:
-        filling = reading = learning = 0.0
-        for number in range(_ROUNDS):
-            batch = self.batches.batch(number)
+    def _step_cost(self, child: ChildRun, sharers: int) -> StepCost:
+        reader, size = self.batches.reader, self.batches.batch_size
+        everything = np.arange(len(reader.split))
+        chosen = self._chosen(child, map(self.batches.batch, range(-(-len(everything) // size))))
+        filling = learning = 0.0
+        for batch in chosen:
             filling, entering = self._entering(child, batch)
             started = self.now()
             child.learner.step([Turn(child.place, entering)], batch.labels)
             learning = self.now() - started
-        reader, size = self.batches.reader, self.batches.batch_size
-        missing = self.prefixes.missing(child.prefix, reader, np.arange(len(reader.split)), size)
+        missing = self.prefixes.missing(child.prefix, reader, everything, size)
         if missing is None:
-            return StepCost(filling + learning)
-        reading, _ = self._entering(child, self.batches.batch(_ROUNDS - 1))
-        return StepCost(reading + learning, max(0.0, filling - reading), -(-missing // size))
+            return StepCost(filling / sharers + learning)
+        reading, _ = self._entering(child, chosen[-1])
+        return StepCost(reading + learning, max(0.0, filling - reading) / sharers, -(-missing // size))
 
-    def _validation_cost(self, child: ChildRun) -> StepCost:
+    def _validation_cost(self, child: ChildRun, sharers: int) -> StepCost:
         """Return the cost of a validation as that of a step: the first one may have to fill what is kept."""
         size, limit = self.config.evaluation_batch_size, self.config.max_validation_examples
         indices = evaluation_indices(self.validation, limit)
         missing = self.prefixes.missing(child.prefix, self.validation, indices, size)
+        batch = self._chosen(child, evaluation_batches(self.validation, size, limit))[0]
         filling = reading = judging = 0.0
         for _ in range(_ROUNDS):
-            batch = next(evaluation_batches(self.validation, size, limit))
             reading, entering = self._entering(child, batch)
             filling = max(filling, reading)
             started = self.now()
@@ -89,9 +92,22 @@ class Pace:
             judging = self.now() - started
         passes = len(indices) / size
         if missing is None:
-            return StepCost(passes * (reading + judging))
-        fill = (filling - reading) * missing / size
+            return StepCost(passes * (reading / sharers + judging))
+        fill = (filling - reading) * missing / size / sharers
         return StepCost(passes * (reading + judging), fill, 1)
+
+    def _chosen(self, child: ChildRun, batches: Iterable[Batch]) -> list[Batch]:
+        """Return the batches to measure: the first whose activations are still to be computed, where there are any."""
+        first: list[Batch] = []
+        fresh: list[Batch] = []
+        for batch in batches:
+            if len(first) < _ROUNDS:
+                first.append(batch)
+            if self.prefixes.missing(child.prefix, batch.reader, batch.indices, len(batch.indices)) != 0:
+                fresh.append(batch)
+            if len(fresh) == _ROUNDS:
+                return fresh
+        return (fresh + first * _ROUNDS)[:_ROUNDS]
 
     def _entering(self, child: ChildRun, batch: Batch) -> tuple[float, torch.Tensor]:
         """Return the activation that enters a child's trainable slots, and the seconds that it took."""

@@ -8,6 +8,7 @@ depend on which others are in its group, nor on what was kept.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -106,9 +107,13 @@ class _Session:
         examples = min(config.examples_per_validation, len(self._group.task.train))
         given = Length(config.num_validations, examples // batch_size)
         pace = Pace(config, self._batches, self._validation, self._prefixes)
+        sharers = Counter(child.prefix.key("train") for child in self._children)
         for number, child in enumerate(self._children):
             self._check("prepare")
-            child.length = given if config.seconds is None else pace.length(child, config.seconds)
+            if config.seconds is None:
+                child.length = given
+            else:
+                child.length = pace.length(child, config.seconds, sharers[child.prefix.key("train")])
             self._reporter.batch("prepare", -1, number + 1, len(self._children))
 
     def _train(self, active: Sequence[ChildRun], step: int) -> None:
