@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from mu2net.core.agents import Stage
 from mu2net.core.path import Metrics, Path
 from mu2net.search.allotment import Allotment
 from mu2net.search.budget import Budget, ChildBudget, Plan
@@ -81,3 +82,40 @@ def test_a_child_with_examples_is_cut_to_the_time_that_is_left():
     assert timed.child(CONFIG, children((5.0, 200))).examples_per_validation == 100
     assert timed.child(CONFIG, children((1000.0, 200))).examples_per_validation == 10  # never less than a batch
     assert timed.child(CONFIG, []).seconds is None
+
+
+class TestStages:
+    """A stage divides its share of what is left among its children."""
+
+    WHOLE = Plan(ChildBudget(4, 5000), 100.0)
+
+    def test_size(self):
+        timed = allot(self.WHOLE, Budget(seconds=100), 100.0)
+        assert timed.size([], Stage(5, 0.5)) == 5
+        assert timed.size([], Stage()) == 2
+        assert timed.size(children((1, 200)), Stage(0)) == 0
+        assert allot(GIVEN, Budget(children=3)).size(children((1, 200)), Stage(5)) == 2
+
+    def test_none_begins_where_hardly_any_time_is_left(self):
+        assert allot(self.WHOLE, Budget(seconds=100), 2.9).size([], Stage(5)) == 0
+        assert allot(self.WHOLE, Budget(seconds=100), 3.1).size([], Stage(5)) == 5
+
+    def test_none_begins_without_examples(self):
+        plan = Plan(ChildBudget(4, 500))
+        assert allot(plan, Budget(examples=1000)).size(children((1, 1000)), Stage(2)) == 0
+        assert allot(plan, Budget(examples=1000)).size(children((1, 998)), Stage(2)) == 1
+
+    @pytest.mark.parametrize(("size", "seconds"), [(1, 30.0), (2, 30.0), (3, 15.0), (4, 15.0)])
+    def test_seconds(self, size, seconds):
+        config = allot(self.WHOLE, Budget(seconds=100), 60.0).child(CONFIG, [], Stage(size, 0.5, 7), size)
+        assert (config.seconds, config.num_validations, config.examples_per_validation) == (seconds, 7, 5000)
+
+    def test_examples(self):
+        plan = Plan(ChildBudget(4, 500))
+        stage = Stage(3, 0.5)
+        config = allot(plan, Budget(examples=1000)).child(CONFIG, children((1, 400)), stage, 3)
+        assert (config.seconds, config.num_validations, config.examples_per_validation) == (None, 4, 25)
+
+    def test_given_examples(self):
+        config = allot(GIVEN, Budget(children=9)).child(CONFIG, [], Stage(3, 0.5), 3)
+        assert (config.seconds, config.num_validations, config.examples_per_validation) == (None, 2, 100)

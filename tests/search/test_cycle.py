@@ -221,6 +221,24 @@ class TestBudgets:
         lab.run("one", children=3, agent="linear")
         assert [path.metrics.examples for path in lab.store.history("one")] == [2 * 48 * 3] * 2
 
+    def test_a_tuned_baseline_divides_examples_among_trials_and_a_run(self, lab):
+        path = lab.cycle("one", Budget(examples=48 * 12), agent="tuned:finetune", examples_per_validation=None).run()
+        *trials, run = lab.store.history("one")
+        assert len({trial.hparams["opt_lr"] for trial in trials}) == len(trials) == 3
+        assert run.hparams["opt_lr"] in {trial.hparams["opt_lr"] for trial in trials}
+        spent = [child.metrics.examples for child in (*trials, run)]
+        assert spent[:3] == [spent[0]] * 3
+        assert sum(spent) <= 48 * 12
+        assert run.metrics.examples > 4 * spent[0]
+        assert path.quality == max(child.quality for child in (*trials, run))
+
+    @pytest.mark.parametrize("agent", ["tuned:finetune", "tuned:linear"])
+    def test_a_tuned_baseline_within_a_time(self, lab, agent):
+        lab.cycle("one", Budget(seconds=6.0), agent=agent, examples_per_validation=None).run()
+        history = lab.store.history("one")
+        assert len(history) == (4 if agent == "tuned:finetune" else 12)
+        assert 0 < lab.store.cycles("one")[0].spent_seconds < 60
+
     def test_baseline_runs_differ_by_their_seed(self, lab):
         lab.run("one", agent="linear")
         one, two = lab.store.history("one")
@@ -287,7 +305,7 @@ MOMENTS = [
 
 
 class TestResume:
-    @pytest.mark.parametrize("agent", ["munet", "mu2net-plus", "linear"])
+    @pytest.mark.parametrize("agent", ["munet", "mu2net-plus", "linear", "tuned:finetune"])
     def test_ends_as_if_never_interrupted(self, lab, make_lab, template, tmp_path, agent):
         for each in (lab, whole := make_lab(Store.open(shutil.copytree(template, tmp_path / "whole")))):
             each.run("two", agent="finetune")

@@ -423,3 +423,17 @@ def test_rounded_activations_are_part_of_the_child(group, job, source):
     (rounded,) = train_group(group(one, config=replace(config, rounding="bfloat16")), source)
     assert not same(exact, rounded)
     assert rounded.metrics.extra["rounding"] == "bfloat16"
+
+
+def test_children_of_the_same_work_are_measured_once(group, job, source, monkeypatch):
+    measured = []
+
+    def length(self, child, seconds, sharers):
+        measured.append((child.id, sharers))
+        return Length(1, len(measured))
+
+    monkeypatch.setattr(Pace, "length", length)
+    jobs = [job("one", "norm"), job("two", "norm"), job("deep", "block_02", "norm")]
+    trained = train_group(group(*jobs, config=TrainConfig(1, 100, batch_size=8, seconds=5.0)), source)
+    assert measured == [("one", 2), ("deep", 1)]
+    assert [child.metrics.extra["steps_per_interval"] for child in trained] == [1, 1, 2]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
+from mu2net.core.agents import Stage
 from mu2net.core.path import Metrics, Path
 from mu2net.search.budget import Budget, Plan
 from mu2net.search.clock import Clock
@@ -13,6 +14,9 @@ from mu2net.train.group import TrainConfig
 
 _WORTHWHILE = 0.3
 """The last child of a time budget trains if at least this share of a child's budget is left for it."""
+
+_LAST_STAGE = 0.03
+"""A stage begins where at least this share of the whole time is left."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +41,15 @@ class Allotment:
     num_train: int
     is_baseline: bool
 
-    def size(self, history: Sequence[Path]) -> int:
+    def size(self, history: Sequence[Path], stage: Stage | None = None) -> int:
         """Return how many children the budget allows for the next generation.
 
         Args:
             history: All children of the cycle so far.
+            stage: What the agent says about it; ``None`` where it leaves that to the cycle.
         """
+        if stage is not None:
+            return self._staged_size(history, stage)
         if self.is_baseline:
             return 0 if history else self.generation_size
         budget, bounds = self.budget, [self.generation_size]
@@ -55,13 +62,31 @@ class Allotment:
             bounds.append(self._fitting(history))
         return max(0, min(bounds))
 
-    def child(self, config: TrainConfig, history: Sequence[Path]) -> TrainConfig:
+    def _staged_size(self, history: Sequence[Path], stage: Stage) -> int:
+        """Return the size that the agent wants, as far as the budget allows it; none where hardly any time is left."""
+        wanted = self.generation_size if stage.children is None else stage.children
+        budget, bounds = self.budget, [wanted]
+        if budget.children is not None:
+            bounds.append(budget.children - len(history))
+        if budget.examples is not None:
+            bounds.append(self._staged_examples(history, stage, wanted))
+        if budget.seconds is not None and self.clock.remaining() < _LAST_STAGE * budget.seconds:
+            return 0
+        return max(0, min(bounds))
+
+    def child(
+        self, config: TrainConfig, history: Sequence[Path], stage: Stage | None = None, size: int = 1
+    ) -> TrainConfig:
         """Return how the next children train: as planned, fitted to the time that is left.
 
         Args:
             config: How children train; its budget is not read.
             history: All children of the cycle so far.
+            stage: What the agent says about them; ``None`` where it leaves that to the cycle.
+            size: How many they are.
         """
+        if stage is not None:
+            return self._staged_child(config, history, stage, size)
         child, left = self.plan.child, self.clock.remaining()
         config = replace(config, num_validations=child.num_validations)
         if self.plan.seconds is not None:
@@ -72,6 +97,22 @@ class Allotment:
             fitted = max(int(examples * min(1.0, left / expected)), config.batch_size)
             examples = min(fitted, self.num_train)
         return replace(config, examples_per_validation=examples)
+
+    def _staged_child(self, config: TrainConfig, history: Sequence[Path], stage: Stage, size: int) -> TrainConfig:
+        """Return how the children of a stage train: they divide its share of what is left equally."""
+        child = self.plan.child
+        validations, examples = stage.validations or child.num_validations, child.examples_per_validation
+        if self.budget.examples is not None:
+            examples = max(1, min(examples, self._staged_examples(history, stage, size) // validations))
+        seconds = None
+        if self.plan.seconds is not None:
+            seconds = stage.share * self.clock.remaining() / ceil(size / self.parallelism)
+        return replace(config, num_validations=validations, examples_per_validation=examples, seconds=seconds)
+
+    def _staged_examples(self, history: Sequence[Path], stage: Stage, size: int) -> int:
+        """Return the training examples of each child of a stage, where examples bound the cycle."""
+        left = (self.budget.examples or 0) - sum(metrics.examples for metrics in _metrics(history))
+        return int(stage.share * left / max(size, 1))
 
     def _seconds(self, planned: float, left: float, done: int) -> float:
         """Return the seconds of the next children; the last one gets what is left.

@@ -209,7 +209,11 @@ class Cycle:
         """
         generation = f"{self._prefix()}{population.generation}/"
         done = [int(identity.removeprefix(generation)) for identity in recorded if identity.startswith(generation)]
-        fitting = 0 if self._is_over() else self._allotment.size([child.path for child in history])
+        fitting = (
+            0
+            if self._is_over()
+            else self._allotment.size([child.path for child in history], self._agent.stage(population))
+        )
         size = max(fitting, max(done, default=-1) + 1)
         if not size:
             return []
@@ -250,13 +254,17 @@ class Cycle:
     def _results(
         self, population: Population, proposals: Sequence[Proposal], missing: dict[str, int]
     ) -> list[TrainedChild]:
-        """Train the missing children: those of a generation see the same batches, baseline runs each their own."""
+        """Train the missing children: those of a generation see the same batches.
+
+        The runs of a baseline without stages are independent: each sees batches of its own.
+        """
         earlier = [path for path in population.lineage.values() if path.id.startswith(self._prefix())]
-        record, config = self._record, self._allotment.child(self._train_config, earlier)
+        record, stage = self._record, self._agent.stage(population)
+        config = self._allotment.child(self._train_config, earlier, stage, len(proposals))
         jobs = {child: ChildJob(name, proposals[child], len(self._data.classes)) for name, child in missing.items()}
         key = (record.seed, record.task, record.number, population.generation)
         parts: dict[Key, tuple[ChildJob, ...]] = {key: tuple(jobs.values())}
-        if self._agent.is_baseline:
+        if self._agent.is_baseline and stage is None:
             parts = {(*key, child): (job,) for child, job in jobs.items()}
         groups = [TrainGroup(self._data, part, config, its, self._workshop.backbone) for its, part in parts.items()]
         self._group_seconds.clear()

@@ -70,7 +70,8 @@ class ChildPlanner:
         about ``TARGET_CHILDREN`` children (or as many as the budget names); with neither, an interval is one pass.
         Children of a time budget get equal seconds, so one that trains few slots sees more examples: up to
         ``MAX_PASSES`` passes per interval. A baseline's run gets all that a cycle may spend, or its share of the time,
-        and as many validations as a cycle's children together. No child gets more than the whole time, however many
+        and as many validations as a cycle's children together. Where the agent says what its generations may spend, the
+        plan is the whole cycle, which they divide. No child gets more than the whole time, however many
         workers there are.
 
         Args:
@@ -87,6 +88,8 @@ class ChildPlanner:
         child = full_child(work)
         if config.examples_per_validation is not None:
             child = replace(child, examples_per_validation=min(config.examples_per_validation, len(self.data.train)))
+        if self._is_staged:
+            return self._plan_stages(budget, clock, work, child)
         if self.agent.is_baseline:
             return self._plan_run(budget, clock, work, child)
         if config.examples_per_validation is not None:
@@ -108,6 +111,19 @@ class ChildPlanner:
         if budget.examples is not None:
             return _required(plan_child(budget.examples, IN_EXAMPLES, work, target), budget, work)
         return Plan(child)
+
+    @property
+    def _is_staged(self) -> bool:
+        """Whether the agent divides the budget itself."""
+        return self.agent.stage(Population.start(self.data.name, self.store.root(), ())) is not None
+
+    def _plan_stages(self, budget: Budget, clock: Clock, work: Workload, child: ChildBudget) -> Plan:
+        if budget.seconds is None or self.config.examples_per_validation is not None:
+            return Plan(child)
+        cost = self._measure(self._propose(self.agent))
+        if plan_run(clock.remaining(), cost, work) is None:
+            raise too_small(budget, cost, work, clock.elapsed())
+        return Plan(full_child(replace(work, passes=MAX_PASSES)), clock.remaining())
 
     def _plan_run(self, budget: Budget, clock: Clock, work: Workload, child: ChildBudget) -> Plan:
         if budget.children is not None:

@@ -168,6 +168,15 @@ class ChildRun:
         self._best: State | None = None
         self._best_interval: int | None = None
 
+    @property
+    def shapes(self) -> tuple[tuple[str, bool, tuple[torch.Size, ...]], ...]:
+        """For every slot above the prefix: its name, whether it trains, and the shapes of its parameters."""
+        trained = self.chain.trainable
+        return tuple(
+            (slot.name, slot in trained, tuple(one.shape for one in self.chain.part(slot.name).parameters()))
+            for slot in self.chain.slots[self.prefix.depth :]
+        )
+
     def lr(self, step: int) -> float:
         """Return the learning rate of a step, counted from 0 over all intervals."""
         return learning_rate(

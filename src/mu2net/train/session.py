@@ -102,18 +102,26 @@ class _Session:
         return sorted((child for child in self._children if not child.is_finished), key=lambda it: it.prefix.depth)
 
     def _set_lengths(self) -> None:
-        """Give every child the same number of examples, or as many as fit its seconds."""
+        """Give every child the same number of examples, or as many as fit its seconds.
+
+        Children that do the same work are measured once and get the same number: nothing but their hyperparameters
+        tells them apart.
+        """
         config, batch_size = self._group.config, self._batches.batch_size
         examples = min(config.examples_per_validation, len(self._group.task.train))
         given = Length(config.num_validations, examples // batch_size)
         pace = Pace(config, self._batches, self._validation, self._prefixes)
         sharers = Counter(child.prefix.key("train") for child in self._children)
+        measured: dict[tuple[object, ...], Length] = {}
         for number, child in enumerate(self._children):
             self._check("prepare")
             if config.seconds is None:
                 child.length = given
             else:
-                child.length = pace.length(child, config.seconds, sharers[child.prefix.key("train")])
+                work = (child.prefix.key("train"), *child.shapes)
+                if work not in measured:
+                    measured[work] = pace.length(child, config.seconds, sharers[child.prefix.key("train")])
+                child.length = measured[work]
             self._reporter.batch("prepare", -1, number + 1, len(self._children))
 
     def _train(self, active: Sequence[ChildRun], step: int) -> None:

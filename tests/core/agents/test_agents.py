@@ -8,10 +8,10 @@ from mu2net.errors import ConfigError, RangeError, UnknownNameError
 
 @pytest.mark.parametrize("kind", AGENTS)
 def test_every_listed_agent_can_be_made_and_knows_its_name(build, vit, kind):
-    name = kind.replace(":K", ":2").replace(":D", ":16")
+    name = kind.replace(":K", ":2").replace(":D", ":16").replace(":BASELINE", ":freeze:2")
     agent = make_agent(name, vit, build.scoring(vit))
     assert agent.name == name
-    assert agent.is_baseline == (kind not in ("munet", "mu2net", "mu2net-plus"))
+    assert agent.is_baseline == (kind not in ("munet", "mu2net", "mu2net-plus", "budgeted"))
     assert agent.scoring == build.scoring(vit)
 
 

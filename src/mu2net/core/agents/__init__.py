@@ -4,31 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from mu2net.core.agents.base import Agent, Trained
-from mu2net.core.agents.baselines import Adapters, FineTune, Freeze, Linear
+from mu2net.core.agents.base import Agent, Stage, Trained
+from mu2net.core.agents.baselines import Adapters, Baseline, FineTune, Freeze, Linear
+from mu2net.core.agents.budgeted import Budgeted
 from mu2net.core.agents.evolving import Mu2Net, Mu2NetPlus, MuNet
+from mu2net.core.agents.tuned import Tuned
 from mu2net.core.anatomy import Anatomy
 from mu2net.core.path import Value
 from mu2net.core.score import Scoring
 from mu2net.errors import ConfigError, UnknownNameError
 
-__all__ = ["AGENTS", "Agent", "Trained", "make_agent"]
+__all__ = ["AGENTS", "Agent", "Stage", "Trained", "make_agent"]
 
 AGENTS: dict[str, str] = {
     "mu2net": "mu2Net (arXiv 2205.12755), the default",
     "mu2net-plus": "mu2Net+ (arXiv 2209.07326): a probability per mutation, augmentation off at first",
     "munet": "muNet (arXiv 2205.10937): fixed mutation probability, residual adapters",
+    "budgeted": "for budgets of minutes: seeds compared by their heads, then windows of blocks, then the best goes on",
     "finetune": "baseline: everything trains",
     "linear": "baseline: the head and the final norm train",
     "freeze:K": "baseline: blocks K and above train",
     "adapters:D": "baseline: residual adapters of inner size D train",
+    "tuned:BASELINE": "a baseline whose learning rate is chosen by short trials, for instance tuned:freeze:8",
 }
 """The agents by name, with one line for people."""
+
+_BASELINES = ("finetune", "linear", "freeze", "adapters")
 
 _SIMPLE = {
     "mu2net": Mu2Net,
     "mu2net-plus": Mu2NetPlus,
     "munet": MuNet,
+    "budgeted": Budgeted,
     "finetune": FineTune,
     "linear": Linear,
 }
@@ -59,6 +66,8 @@ def make_agent(
     kind, _, number = name.partition(":")
     if name in _SIMPLE:
         agent: Agent = _SIMPLE[name](anatomy, scoring, changes, fixed)
+    elif kind == "tuned":
+        agent = _tuned(name, number, anatomy, scoring, changes, fixed)
     elif kind in ("freeze", "adapters"):
         if not number.isdecimal():
             raise ConfigError(f"agent {name!r} needs a number, for instance '{kind}:8'")
@@ -70,3 +79,19 @@ def make_agent(
         raise UnknownNameError("agent", name, AGENTS)
     _ = agent.space
     return agent
+
+
+def _tuned(
+    name: str, of: str, anatomy: Anatomy, scoring: Scoring, changes: dict[str, Value], fixed: tuple[str, ...]
+) -> Tuned:
+    """Return a tuned baseline.
+
+    Raises:
+        ConfigError: ``of`` names no baseline, or one that does not fit the network.
+    """
+    if of.partition(":")[0] not in _BASELINES:
+        raise ConfigError(f"agent {name!r} tunes no baseline; expected tuned: and one of {', '.join(_BASELINES)}")
+    baseline = make_agent(of, anatomy, scoring, changes, fixed)
+    if not isinstance(baseline, Baseline):
+        raise TypeError(f"agent {of!r} is no baseline")
+    return Tuned(anatomy, scoring, changes, fixed, baseline)

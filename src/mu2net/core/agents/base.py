@@ -24,6 +24,30 @@ class Trained:
     path: Path
 
 
+@dataclass(frozen=True)
+class Stage:
+    """A generation of which the agent says how large it is and what it may spend.
+
+    Args:
+        children: Number of children; ``None`` for the cycle's generation size, 0 to end the cycle.
+        share: Share of what is left of the cycle's budget that all of them take together, in ]0, 1].
+        validations: Validations per child at most; ``None`` for the cycle's number.
+
+    Raises:
+        ValueError: A number lies outside its domain.
+    """
+
+    children: int | None = None
+    share: float = 1.0
+    validations: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.share <= 1.0:
+            raise ValueError(f"share is {self.share}; expected ]0, 1]")
+        if (self.children or 0) < 0 or (self.validations is not None and self.validations < 1):
+            raise ValueError(f"a stage has {self.children} children and {self.validations} validations")
+
+
 class Agent(Protocol):
     """A policy for one task. It holds no state: all that it remembers lies in the population."""
 
@@ -49,6 +73,10 @@ class Agent(Protocol):
 
     def begin(self, population: Population, rng: np.random.Generator) -> Population:
         """Return the population with the agent's own order of seeds, at the start of a cycle."""
+        ...
+
+    def stage(self, population: Population) -> Stage | None:
+        """Return how large the next generation is and what it may spend; ``None`` to leave both to the cycle."""
         ...
 
     def propose(self, population: Population, rng: np.random.Generator, n: int) -> list[Proposal]:
@@ -109,6 +137,10 @@ class BaseAgent:
     def begin(self, population: Population, rng: np.random.Generator) -> Population:  # noqa: ARG002
         """Return the population unchanged: no order of seeds is kept."""
         return population
+
+    def stage(self, population: Population) -> Stage | None:  # noqa: ARG002
+        """Return ``None``: the cycle divides its budget into equal children."""
+        return None
 
     def propose(self, population: Population, rng: np.random.Generator, n: int) -> list[Proposal]:
         """Return the n children of the next generation."""

@@ -1,0 +1,169 @@
+"""A search for small budgets: few children, each of which is worth its time.
+
+What a few minutes on a few cores allow is a handful of children. ``mu2net`` draws them at random: most clone a slot
+near the image, pay for the whole network in every step, and hold a copy of most of it. This agent spends the same time
+differently:
+
+1. *Trunks*: where earlier tasks have trained some, a head alone on the trunk of the root and on theirs, one child each.
+   Features of a trunk are computed once, so this costs little; it says whose knowledge the task can use.
+2. *Windows*: from the best of them, children that train a window each: neighbouring blocks within a bound on their
+   parameters, while what lies below and above stays frozen. The first windows get all that is left of the budget.
+3. *Continuation*: where budget is left after all windows, the best children train on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+
+from mu2net.core.agents.base import BaseAgent, Stage
+from mu2net.core.anatomy import HEAD, Anatomy
+from mu2net.core.mutation import ChildDraw
+from mu2net.core.path import Path
+from mu2net.core.population import Population
+from mu2net.core.proposal import Origin, Proposal
+from mu2net.core.space import Space, mu2net_plus_space
+
+PARAMETER_BOUND = 0.25
+"""Parameters of a window at most, as a share of the root's."""
+
+WINDOW_STARTS = (0.7, 0.55, 0.85)
+"""Where windows begin, as a share of the depth, in the order in which they are tried."""
+
+MAX_TRUNKS = 4
+"""Trunks that are compared at most: the root's, and those of the newest tasks."""
+
+TRUNK_SHARE = 0.06
+"""Share of the budget for each trunk that is compared."""
+
+NUM_VALIDATIONS = 3
+"""Validations of a child: the last one counts, so more of them cost time and invite luck."""
+
+LEARNING_RATE = 0.1
+"""Where the learning rate starts: gradients are clipped, and few steps must do."""
+
+
+class Chosen:
+    """Rates that clone exactly some slots and change nothing else.
+
+    Args:
+        slots: Names of the slots.
+    """
+
+    def __init__(self, slots: Collection[str]) -> None:
+        self._names = frozenset(f"clone:{slot}" for slot in slots)
+
+    def draw(self, name: str, rng: np.random.Generator) -> bool:  # noqa: ARG002 - nothing is drawn
+        """Return whether a mutation is one of the clones."""
+        return name in self._names
+
+    def carried(self) -> dict[str, float]:
+        """Return nothing: there are no probabilities."""
+        return {}
+
+
+@dataclass(frozen=True)
+class Budgeted(BaseAgent):
+    """Trunks, windows, continuation."""
+
+    @property
+    def name(self) -> str:
+        """The name by which users choose the agent."""
+        return "budgeted"
+
+    @property
+    def own_space(self) -> Space:
+        """mu2Net+'s hyperparameters, without augmentation at first, and a higher learning rate."""
+        return mu2net_plus_space(self.anatomy).with_defaults({"opt_lr": LEARNING_RATE})
+
+    def keeps(self, population: Population, path: Path) -> bool:  # noqa: ARG002
+        """Return ``True``: every child may be continued, and the best is published."""
+        return True
+
+    def stage(self, population: Population) -> Stage | None:
+        """Return a child for every trunk; then a whole generation with all that is left, again and again."""
+        trunks = len(self.trunks(population))
+        if population.generation == 0 and trunks > 1:
+            return Stage(trunks, TRUNK_SHARE * trunks, 1)
+        return Stage(None, 1.0, NUM_VALIDATIONS)
+
+    def propose(self, population: Population, rng: np.random.Generator, n: int) -> list[Proposal]:
+        """Return the children of the generation; which one child is does not depend on how many follow it."""
+        trunks = self.trunks(population)
+        if population.generation == 0 and len(trunks) > 1:
+            return [self._child(population, trunks[number % len(trunks)], (), rng) for number in range(n)]
+        ranked = self.ranked(population)
+        heads = [path for path in ranked if self._trained(path) <= self._forced]
+        parent = heads[0] if heads else trunks[0]
+        pairs = [(parent, slots) for slots in self._untried(population)]
+        pairs += [(path, ()) for path in ranked if path not in heads]
+        return [self._child(population, *pairs[number % len(pairs)], rng) for number in range(n)]
+
+    def windows(self, root: Path) -> list[tuple[str, ...]]:
+        """Return the names of the slots of every window, in the order in which they are tried.
+
+        Args:
+            root: The root path, whose components tell what a copy of a slot costs.
+        """
+        found = [window(self.anatomy, root, round(start * self.anatomy.depth)) for start in WINDOW_STARTS]
+        return list(dict.fromkeys(found))
+
+    def trunks(self, population: Population) -> list[Path]:
+        """Return the root and the newest paths of other tasks, one path for each different trunk."""
+        trunks: dict[tuple[str, ...], Path] = {}
+        for path in (population.root, *reversed(population.others)):
+            trunks.setdefault(self._trunk(path), path)
+        return list(trunks.values())[:MAX_TRUNKS]
+
+    @property
+    def _forced(self) -> frozenset[str]:
+        """The slots that every child trains."""
+        return self.anatomy.forced_clones | {HEAD.name}
+
+    def _trunk(self, path: Path) -> tuple[str, ...]:
+        """Return the digests of the components that a head alone leaves as they are."""
+        return tuple(component.digest for component in path.components if component.slot.name not in self._forced)
+
+    def _trained(self, path: Path) -> frozenset[str]:
+        """Return the names of the slots whose components the path's own task trained."""
+        return frozenset(component.slot.name for component in path.components if component.task == path.task)
+
+    def _untried(self, population: Population) -> list[tuple[str, ...]]:
+        """Return the windows that no child of the task has trained."""
+        tried = {self._trained(path) - self._forced for path in population.own}
+        return [slots for slots in self.windows(population.root) if set(slots) - self._forced not in tried]
+
+    def _child(
+        self, population: Population, parent: Path, slots: Collection[str], rng: np.random.Generator
+    ) -> Proposal:
+        """Return a child of a parent that trains some slots, and those that the method demands."""
+        draw = ChildDraw(population, self.anatomy, self.space, parent, Chosen(slots), rng)
+        defaults = self.space.defaults()
+        draw.set_hparams({name: defaults[name] for name in self.space if name.startswith(("ds_", "opt_"))})
+        origin: Origin = "own" if parent.task == population.task else "seed"
+        return draw.propose(origin, adds_adapters=False, inherits_momentum=True)
+
+
+def window(anatomy: Anatomy, root: Path, start: int) -> tuple[str, ...]:
+    """Return the names of neighbouring slots from a block upwards, as many as the bound on parameters allows.
+
+    Args:
+        anatomy: The shape of the network.
+        root: The root path.
+        start: Index of the lowest block.
+
+    Returns:
+        At least one slot; the last block where ``start`` lies above it.
+    """
+    components = [component for component in root.components if component.slot.kind != HEAD.kind]
+    names = [component.slot.name for component in components]
+    first = names.index(f"block_{min(start, anatomy.depth - 1):02d}")
+    chosen, total = [names[first]], components[first].num_params
+    for component in components[first + 1 :]:
+        total += component.num_params
+        if total > PARAMETER_BOUND * anatomy.num_params:
+            break
+        chosen.append(component.slot.name)
+    return tuple(chosen)

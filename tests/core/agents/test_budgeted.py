@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from mu2net.core.agents import make_agent
+from mu2net.core.agents.base import Trained
+from mu2net.core.agents.budgeted import MAX_TRUNKS, PARAMETER_BOUND, window
+from mu2net.core.population import Population
+from mu2net.core.rng import generator
+
+
+@pytest.fixture
+def deep(build):
+    return build.vit(depth=12)
+
+
+@pytest.fixture
+def agent(build, deep):
+    return make_agent("budgeted", deep, build.scoring(deep))
+
+
+@pytest.fixture
+def start(build, deep):
+    """Return the population at the start of a cycle of task ``a`` beside some published paths."""
+    return lambda *live: Population.start("a", build.root(deep), live)
+
+
+def trained(proposal):
+    return [slot.name for slot in proposal.trainable if slot.name not in ("norm", "head")]
+
+
+def result(build, anatomy, population, proposal, number, quality):
+    """Return the path of a child: what it shares, and its own components for what it trained."""
+    known = {c.digest: c for path in (*population.candidates, *population.lineage.values()) for c in path.components}
+    shared = [known[plan.digest] for plan in proposal.slots if not plan.is_trainable]
+    return build.path(
+        anatomy,
+        f"a/0/{population.generation}/{number}",
+        shared=shared,
+        quality=quality,
+        hparams=proposal.hparams,
+        parent=proposal.parent_id,
+        agent="budgeted",
+    )
+
+
+def advance(build, anatomy, agent, population, *qualities):
+    proposals = agent.propose(population, generator(0), len(qualities))
+    paths = [
+        result(build, anatomy, population, proposal, number, quality)
+        for number, (proposal, quality) in enumerate(zip(proposals, qualities, strict=True))
+    ]
+    pairs = [Trained(proposal, path) for proposal, path in zip(proposals, paths, strict=True)]
+    return proposals, agent.observe(population, pairs)
+
+
+def published(build, anatomy, name, root, *own):
+    shared = [component for component in root.components if component.slot.name not in ("norm", "head", *own)]
+    return build.path(anatomy, f"{name}/0/0/0", shared=shared, agent="budgeted")
+
+
+def test_the_first_task_trains_windows_of_the_root_at_once(build, deep, agent, start):
+    population = start()
+    assert agent.stage(population).children is None
+    (first,), after = advance(build, deep, agent, population, 0.5)
+    assert first.parent_id == "root"
+    assert trained(first) == ["block_08", "block_09", "block_10"]
+    (second, third), after = advance(build, deep, agent, after, 0.6, 0.4)
+    assert (trained(second), second.parent_id) == (["block_07", "block_08", "block_09"], "root")
+    assert (trained(third), third.parent_id) == (["block_10", "block_11"], "root")
+    (more, other), _ = advance(build, deep, agent, after, 0.6, 0.5)
+    assert (more.parent_id, trained(more)) == ("a/0/1/0", trained(second))
+    assert (other.parent_id, trained(other)) == ("a/0/0/0", trained(first))
+
+
+def test_windows_are_bounded_neighbours(build, deep):
+    root = build.root(deep)
+    for first in range(15):
+        slots = window(deep, root, first)
+        size = sum(root.component(slot).num_params for slot in slots)
+        assert size <= max(PARAMETER_BOUND * deep.num_params, root.component(slots[0]).num_params)
+        assert slots[0] == f"block_{min(first, 11):02d}"
+        names = [component.slot.name for component in root.components]
+        assert list(slots) == names[names.index(slots[0]) :][: len(slots)]
+
+
+def test_a_slot_that_is_larger_than_the_bound_is_a_window_alone(build):
+    small = build.vit(depth=2)
+    assert window(small, build.root(small), 0) == ("block_00",)
+
+
+def test_trunks_of_earlier_tasks_are_compared_by_their_heads(build, deep, agent, start):
+    root = build.root(deep)
+    live = [published(build, deep, name, root, "block_08", "block_09") for name in "bc"]
+    same = published(build, deep, "d", root)
+    population = start(*live, same)
+    assert agent.trunks(population) == [root, live[1], live[0]]
+    stage = agent.stage(population)
+    assert stage.children == 3
+    assert stage.share < 0.25
+    heads, after = advance(build, deep, agent, population, 0.3, 0.2, 0.4)
+    assert [trained(head) for head in heads] == [[], [], []]
+    assert [head.parent_id for head in heads] == ["root", "c/0/0/0", "b/0/0/0"]
+    (child,), _ = advance(build, deep, agent, after, 0.6)
+    assert child.parent_id == "a/0/0/2"
+    assert trained(child) == ["block_08", "block_09", "block_10"]
+    plans = {plan.slot.name: plan for plan in child.slots}
+    assert plans["block_08"].digest == live[0].component("block_08").digest
+    assert plans["head"].action == "clone"
+
+
+def test_the_number_of_trunks_is_bounded(build, deep, agent, start):
+    root = build.root(deep)
+    live = [published(build, deep, f"t{number}", root, "block_08") for number in range(9)]
+    trunks = agent.trunks(start(*live))
+    assert len(trunks) == MAX_TRUNKS
+    assert trunks == [root, *reversed(live[-MAX_TRUNKS + 1 :])]
+
+
+def test_private_trunks_are_not_compared(build, deep, agent, start):
+    private = replace(published(build, deep, "b", build.root(deep), "block_08"), is_private=True)
+    assert agent.trunks(start(private)) == [build.root(deep)]
+
+
+def test_a_child_does_not_depend_on_how_many_follow_it(build, deep, agent, start):
+    population = start(published(build, deep, "b", build.root(deep), "block_08"))
+    _, after = advance(build, deep, agent, population, 0.3, 0.2)
+    for one in (population, after):
+        few, many = (agent.propose(one, generator(0), n) for n in (1, 3))
+        assert many[:1] == few
+
+
+def test_a_second_cycle_goes_on_with_the_path_of_the_first(build, deep, agent, start):
+    root = build.root(deep)
+    own = published(build, deep, "a", root, "block_08", "block_09", "block_10")
+    population = Population.start("a", root, [own], {own.id: own})
+    first, *_, last = agent.propose(population, generator(0), 3)
+    assert trained(first) == ["block_07", "block_08", "block_09"]
+    assert last.parent_id == own.id
+
+
+def test_starting_values_of_the_user_hold_for_every_child(build, deep, start):
+    agent = make_agent("budgeted", deep, build.scoring(deep), {"opt_lr": 0.02, "ds_flip_left_right": True})
+    other = published(build, deep, "b", build.root(deep), "block_08")
+    for proposal in agent.propose(start(other), generator(0), 2):
+        assert (proposal.hparams["opt_lr"], proposal.hparams["ds_flip_left_right"]) == (0.02, True)
+
+
+def test_without_augmentation_by_default(agent):
+    defaults = agent.space.defaults()
+    assert (defaults["ds_area_range_min"], defaults["ds_flip_left_right"]) == (1.0, False)
