@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from mu2net.core.agents import Stage
@@ -100,6 +102,10 @@ class TestStages:
         assert allot(self.WHOLE, Budget(seconds=100), 2.9).size([], Stage(5)) == 0
         assert allot(self.WHOLE, Budget(seconds=100), 3.1).size([], Stage(5)) == 5
 
+    def test_an_agent_may_want_more_time(self):
+        timed = allot(self.WHOLE, Budget(seconds=100), 19.0)
+        assert [timed.size([], Stage(1, least=least)) for least in (0.18, 0.2)] == [1, 0]
+
     def test_none_begins_without_examples(self):
         plan = Plan(ChildBudget(4, 500))
         assert allot(plan, Budget(examples=1000)).size(children((1, 1000)), Stage(2)) == 0
@@ -115,6 +121,12 @@ class TestStages:
         stage = Stage(3, 0.5)
         config = allot(plan, Budget(examples=1000)).child(CONFIG, children((1, 400)), stage, 3)
         assert (config.seconds, config.num_validations, config.examples_per_validation) == (None, 4, 25)
+
+    @pytest.mark.parametrize(("known", "wanted", "images"), [(None, 5, 5), (9, 5, 5), (3, 5, 3), (9, None, 9)])
+    def test_validated_images(self, known, wanted, images):
+        config = replace(CONFIG, max_validation_examples=known)
+        stage = Stage(1, validated=wanted)
+        assert allot(GIVEN, Budget(children=9)).child(config, [], stage, 1).max_validation_examples == images
 
     def test_given_examples(self):
         config = allot(GIVEN, Budget(children=9)).child(CONFIG, [], Stage(3, 0.5), 3)

@@ -15,9 +15,6 @@ from mu2net.train.group import TrainConfig
 _WORTHWHILE = 0.3
 """The last child of a time budget trains if at least this share of a child's budget is left for it."""
 
-_LAST_STAGE = 0.03
-"""A stage begins where at least this share of the whole time is left."""
-
 
 @dataclass(frozen=True)
 class Allotment:
@@ -63,14 +60,14 @@ class Allotment:
         return max(0, min(bounds))
 
     def _staged_size(self, history: Sequence[Path], stage: Stage) -> int:
-        """Return the size that the agent wants, as far as the budget allows it; none where hardly any time is left."""
+        """Return the size that the agent wants, as far as the budget allows it; none where too little time is left."""
         wanted = self.generation_size if stage.children is None else stage.children
         budget, bounds = self.budget, [wanted]
         if budget.children is not None:
             bounds.append(budget.children - len(history))
         if budget.examples is not None:
             bounds.append(self._staged_examples(history, stage, wanted))
-        if budget.seconds is not None and self.clock.remaining() < _LAST_STAGE * budget.seconds:
+        if budget.seconds is not None and self.clock.remaining() < stage.least * budget.seconds:
             return 0
         return max(0, min(bounds))
 
@@ -107,7 +104,16 @@ class Allotment:
         seconds = None
         if self.plan.seconds is not None:
             seconds = stage.share * self.clock.remaining() / ceil(size / self.parallelism)
-        return replace(config, num_validations=validations, examples_per_validation=examples, seconds=seconds)
+        images = config.max_validation_examples
+        if stage.validated is not None:
+            images = min(stage.validated, images or stage.validated)
+        return replace(
+            config,
+            num_validations=validations,
+            examples_per_validation=examples,
+            seconds=seconds,
+            max_validation_examples=images,
+        )
 
     def _staged_examples(self, history: Sequence[Path], stage: Stage, size: int) -> int:
         """Return the training examples of each child of a stage, where examples bound the cycle."""

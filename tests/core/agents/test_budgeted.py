@@ -151,3 +151,13 @@ def test_starting_values_of_the_user_hold_for_every_child(build, deep, start):
 def test_without_augmentation_by_default(agent):
     defaults = agent.space.defaults()
     assert (defaults["ds_area_range_min"], defaults["ds_flip_left_right"]) == (1.0, False)
+
+
+def test_a_head_alone_is_published_only_where_there_is_nothing_else(build, deep, agent, start):
+    population = start(published(build, deep, "b", build.root(deep), "block_08"))
+    assert agent.stage(population).validated is not None
+    _, heads = advance(build, deep, agent, population, 0.3, 0.9)
+    assert agent.best(heads).quality == 0.9
+    _, after = advance(build, deep, agent, heads, 0.5)
+    assert agent.best(after).quality == 0.5
+    assert agent.stage(after).validated is None

@@ -32,6 +32,8 @@ class Stage:
         children: Number of children; ``None`` for the cycle's generation size, 0 to end the cycle.
         share: Share of what is left of the cycle's budget that all of them take together, in ]0, 1].
         validations: Validations per child at most; ``None`` for the cycle's number.
+        validated: Validation images at most, the same ones for all of them; ``None`` for the cycle's number.
+        least: Share of the whole time that must be left; with less of it the cycle ends.
 
     Raises:
         ValueError: A number lies outside its domain.
@@ -40,12 +42,15 @@ class Stage:
     children: int | None = None
     share: float = 1.0
     validations: int | None = None
+    validated: int | None = None
+    least: float = 0.03
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.share <= 1.0:
-            raise ValueError(f"share is {self.share}; expected ]0, 1]")
-        if (self.children or 0) < 0 or (self.validations is not None and self.validations < 1):
-            raise ValueError(f"a stage has {self.children} children and {self.validations} validations")
+        if not (0.0 < self.share <= 1.0 and 0.0 <= self.least < 1.0):
+            raise ValueError(f"share is {self.share}, least is {self.least}; expected ]0, 1] and [0, 1[")
+        counts = (self.validations, self.validated)
+        if (self.children or 0) < 0 or any(count is not None and count < 1 for count in counts):
+            raise ValueError(f"a stage has {self.children} children and {counts} validations and validated images")
 
 
 class Agent(Protocol):

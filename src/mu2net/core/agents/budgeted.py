@@ -32,14 +32,20 @@ PARAMETER_BOUND = 0.25
 WINDOW_STARTS = (0.7, 0.55, 0.85)
 """Where windows begin, as a share of the depth, in the order in which they are tried."""
 
-MAX_TRUNKS = 4
+MAX_TRUNKS = 5
 """Trunks that are compared at most: the root's, and those of the newest tasks."""
 
-TRUNK_SHARE = 0.06
+TRUNK_SHARE = 0.03
 """Share of the budget for each trunk that is compared."""
+
+PROBED_IMAGES = 128
+"""Validation images that tell trunks apart: differences that matter are large."""
 
 NUM_VALIDATIONS = 3
 """Validations of a child: the last one counts, so more of them cost time and invite luck."""
+
+WORTHWHILE = 0.2
+"""Share of the time that must be left for another generation of windows."""
 
 LEARNING_RATE = 0.1
 """Where the learning rate starts: gradients are clipped, and few steps must do."""
@@ -86,8 +92,8 @@ class Budgeted(BaseAgent):
         """Return a child for every trunk; then a whole generation with all that is left, again and again."""
         trunks = len(self.trunks(population))
         if population.generation == 0 and trunks > 1:
-            return Stage(trunks, TRUNK_SHARE * trunks, 1)
-        return Stage(None, 1.0, NUM_VALIDATIONS)
+            return Stage(trunks, TRUNK_SHARE * trunks, 1, PROBED_IMAGES)
+        return Stage(None, 1.0, NUM_VALIDATIONS, least=WORTHWHILE)
 
     def propose(self, population: Population, rng: np.random.Generator, n: int) -> list[Proposal]:
         """Return the children of the generation; which one child is does not depend on how many follow it."""
@@ -95,11 +101,19 @@ class Budgeted(BaseAgent):
         if population.generation == 0 and len(trunks) > 1:
             return [self._child(population, trunks[number % len(trunks)], (), rng) for number in range(n)]
         ranked = self.ranked(population)
-        heads = [path for path in ranked if self._trained(path) <= self._forced]
+        heads = [path for path in ranked if self._is_head(path)]
         parent = heads[0] if heads else trunks[0]
         pairs = [(parent, slots) for slots in self._untried(population)]
         pairs += [(path, ()) for path in ranked if path not in heads]
         return [self._child(population, *pairs[number % len(pairs)], rng) for number in range(n)]
+
+    def best(self, population: Population) -> Path | None:
+        """Return the path with the best score; a head alone counts only while there is nothing else.
+
+        It was compared on a part of the validation images, and trained for a moment.
+        """
+        ranking = self.ranked(population)
+        return next((path for path in ranking if not self._is_head(path)), ranking[0] if ranking else None)
 
     def windows(self, root: Path) -> list[tuple[str, ...]]:
         """Return the names of the slots of every window, in the order in which they are tried.
@@ -125,6 +139,10 @@ class Budgeted(BaseAgent):
     def _trunk(self, path: Path) -> tuple[str, ...]:
         """Return the digests of the components that a head alone leaves as they are."""
         return tuple(component.digest for component in path.components if component.slot.name not in self._forced)
+
+    def _is_head(self, path: Path) -> bool:
+        """Return whether a path trained its head alone, on somebody else's trunk."""
+        return self._trained(path) <= self._forced
 
     def _trained(self, path: Path) -> frozenset[str]:
         """Return the names of the slots whose components the path's own task trained."""
