@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test check format docs bench-speed bench-roofline clean
+.PHONY: setup demo test check format docs bench bench-speed bench-roofline clean
 
 setup: $(STAMP)
 
@@ -32,6 +32,10 @@ format: setup
 
 docs: setup
 	$(BIN)/python docs/build_reference.py
+
+# For instance: make bench ARGS='--seeds 1 2'
+bench: setup
+	$(BIN)/python -m benchmarks.suite $(ARGS)
 
 # For instance: make bench-speed ARGS='--tasks FOLDER --vit FILE.safetensors'
 bench-speed: setup

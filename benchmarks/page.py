@@ -1,26 +1,20 @@
-"""Writes the tables of ``docs/performance.md`` from the files of figures: ``python -m benchmarks.page``.
-
-A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``; everything else on the page is left as it is.
-"""
+"""Writes the tables of ``docs/performance.md`` from the files of figures: ``python -m benchmarks.page``."""
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.cases import CASES, Case
+from benchmarks.markdown import replace_tables, table
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 
 Rows = Mapping[str, Mapping[str, Any]]
 """Rows of a file of figures, by id."""
-
-_MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-_MISSING = "not measured yet"
 
 
 def write_page(page: Path, speed: Path, roofline: Path) -> None:
@@ -40,18 +34,17 @@ def write_page(page: Path, speed: Path, roofline: Path) -> None:
         "runs": runs_table(found["rows"]),
         "generations": generations_table(found["rows"]),
         "others": others_table(found["rows"]),
-        "peaks": _table(("peak", "measured"), ((name, f"{value:,.0f}") for name, value in peaks["figures"].items())),
+        "peaks": table(("peak", "measured"), ((name, f"{value:,.0f}") for name, value in peaks["figures"].items())),
         "shares": shares_table(peaks["cases"]),
-        "machine": _table(("", ""), ((name, str(value)) for name, value in found["machine"].items())),
+        "machine": table(("", ""), ((name, str(value)) for name, value in found["machine"].items())),
     }
-    text = page.read_text(encoding="utf-8")
-    page.write_text(_MARKED.sub(lambda match: match[1] + tables[match[2]] + match[3], text), encoding="utf-8")
+    replace_tables(page, tables)
 
 
 def runs_table(rows: Rows) -> str:
     """Return one line per case of equal runs: steady state, and from an empty cache to the end."""
     head = ("id", "what trains", "plain, examples/s", "mu2net", "times", "low to high", "aim", "from an empty cache")
-    return _table(head, (_run(rows, case) for case in CASES if case.kind == "runs" and case.id in rows))
+    return table(head, (_run(rows, case) for case in CASES if case.kind == "runs" and case.id in rows))
 
 
 def _run(rows: Rows, case: Case) -> Sequence[str]:
@@ -63,7 +56,7 @@ def _run(rows: Rows, case: Case) -> Sequence[str]:
 def generations_table(rows: Rows) -> str:
     """Return one line per generation: from an empty cache, and once more from a full one."""
     head = ("id", "generation", "plain, s", "mu2net, s", "times", "low to high", "aim", "from a full cache")
-    return _table(head, (_generation(rows, case) for case in CASES if case.kind == "generation" and case.id in rows))
+    return table(head, (_generation(rows, case) for case in CASES if case.kind == "generation" and case.id in rows))
 
 
 def _generation(rows: Rows, case: Case) -> Sequence[str]:
@@ -76,7 +69,7 @@ def others_table(rows: Rows) -> str:
     """Return one line for every figure that belongs to no training case."""
     known = {name for case in CASES for name in (case.id, f"{case.id}_end_to_end", f"{case.id}_warm")}
     head = ("id", "what", "figure", "low to high", "aim")
-    return _table(
+    return table(
         head, ((f"`{name}`", row["title"], *_measured(row)) for name, row in rows.items() if name not in known)
     )
 
@@ -95,21 +88,13 @@ def shares_table(cases: Rows) -> str:
         )
         for name, case in cases.items()
     )
-    return _table(head, lines)
+    return table(head, lines)
 
 
 def _measured(row: Mapping[str, Any]) -> tuple[str, str, str]:
     verdict = {True: "reached", False: "**missed**", None: ""}[row["is_met"]]
     aim = f"{row['target']}: {verdict}" if row["target"] else verdict
     return f"**{row['value']:.3g}**", f"{row['low']:.3g} to {row['high']:.3g}", aim
-
-
-def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    found = [list(line) for line in lines]
-    if not found:
-        return f"{_MISSING}\n"
-    rule = ["---"] * len(head)
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, rule, *found))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -30,3 +31,26 @@ def test_children_that_ended_are_no_others():
     subprocess.run([sys.executable, "-c", "sum(range(3_000_000))"], check=True)
     assert load._own_seconds() > before
     assert load._busy_seconds() > 0
+
+
+def test_a_family_counts_with_its_running_and_ended_descendants(tmp_path, monkeypatch):
+    def process(number, parent, *ticks):
+        (tmp_path / str(number)).mkdir()
+        text = f"{number} (a (b) c) S {parent} " + "0 " * 9 + " ".join(map(str, ticks)) + " 20 0"
+        (tmp_path / str(number) / "stat").write_text(text)
+
+    process(1, 0, 999, 999, 999, 999)
+    process(10, 1, 1, 2, 3, 4)
+    process(11, 10, 10, 0, 0, 5)
+    process(12, 11, 100, 0, 0, 0)
+    process(20, 1, 7000, 0, 0, 0)
+    monkeypatch.setattr(load, "_PROCESSES", tmp_path)
+    monkeypatch.setattr(load, "_TICKS", 100)
+    assert load._family_seconds(10) == pytest.approx((10 + 15 + 100) / 100)
+    assert load._family_seconds(12) == pytest.approx(1.0)
+    assert load._family_seconds(77) == 0
+
+
+def test_the_family_of_this_process_is_in_the_list_of_processes():
+    assert load._family_seconds(os.getpid()) > 0
+    assert 0 <= ForeignLoad(os.getpid()).share() <= 1
