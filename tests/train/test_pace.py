@@ -13,7 +13,7 @@ from mu2net.train.batches import SplitReader, TrainBatches
 from mu2net.train.compute import Compute
 from mu2net.train.group import TrainConfig
 from mu2net.train.length import Length
-from mu2net.train.pace import Pace
+from mu2net.train.pace import RESERVE, Pace
 
 
 @dataclass
@@ -83,7 +83,7 @@ def measure(vit, split):
         pace = Pace(TrainConfig(**settings), pace_batches, validation, prefixes, clock)
         charged = []
         child = SimpleNamespace(learner=learner, place=3, prefix=None, add_seconds=charged.append)
-        length = pace.length(child, seconds + 60.0, sharers)
+        length = pace.length(child, seconds / (1.0 - RESERVE) + 60.0, sharers)
         assert charged == [clock.time]
         assert learner.restored == ("state", 3)
         assert set(learner.calls) == {0.0}
