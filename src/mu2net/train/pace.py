@@ -25,7 +25,7 @@ _ROUNDS = 2
 
 
 RESERVE = 0.06
-"""Share of a child's time that is not planned: in a long run on a busy machine a step takes longer than a measured one."""
+"""Share of a child's time that is not planned: on a busy machine a step takes longer than a measured one."""
 
 
 @dataclass(frozen=True)
