@@ -116,6 +116,13 @@ def test_only_trainable_slots_get_gradients(make_vit, images):
         assert has_gradient == [slot.name in ("block_01", "head")] * len(has_gradient)
 
 
+def test_only_slots_below_the_last_block_compute_all_tokens(make_vit):
+    chain = make_vit().chain()
+    positions = chain.part("tokens").pos_embed.shape[1]
+    last = chain.index("block_02")
+    assert [chain.tokens_from(start) for start in (0, last - 1, last, len(chain))] == [positions, positions, 0, 0]
+
+
 def test_training_does_not_touch_frozen_components(make_vit, images):
     network = make_vit()
     before = {slot.name: {n: t.clone() for n, t in tensors.items()} for slot, tensors in network.components}

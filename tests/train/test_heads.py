@@ -94,8 +94,9 @@ class Reference:
         parameters = [value for module in self.slots.values() for value in module.parameters()]
         gradients = torch.autograd.grad(loss, parameters, retain_graph=True)
         self.norms.append(float(torch.cat([gradient.flatten() for gradient in gradients]).norm()))
-        assert self.optimizer.step(loss, lr)
-        return float(loss.detach())
+        taken = self.optimizer.step([loss], lr)
+        assert taken is not None
+        return taken
 
     def tensors(self) -> dict[str, Tensors]:
         return {name: self.chain.tensors(name) for name in self.slots}

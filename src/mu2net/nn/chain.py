@@ -11,7 +11,7 @@ from mu2net.core.component import Slot
 from mu2net.errors import UnknownNameError
 from mu2net.nn.assign import read
 from mu2net.nn.backbone import Backbone, Tensors
-from mu2net.nn.vit_slots import Block, Head
+from mu2net.nn.vit_slots import Block, Head, Tokens
 
 
 class Chain(nn.Module):
@@ -76,6 +76,20 @@ class Chain(nn.Module):
             raise IndexError(f"slot {index} does not exist in a chain of {len(self)}")
         name = self.slots[index].name
         return f"{name}:class_token" if index == self._class_token_block else name
+
+    def tokens_from(self, start: int) -> int:
+        """Return how many tokens of an image the slots from ``start`` on compute.
+
+        Args:
+            start: First slot that computes, counted from 0.
+
+        Returns:
+            All tokens of an image, the class token included; 0 where the class token alone is computed, and in networks
+            without tokens.
+        """
+        tokens = [part for part in self.parts.values() if isinstance(part, Tokens)]
+        stop = len(self) if self._class_token_block is None else self._class_token_block
+        return tokens[0].pos_embed.shape[1] if tokens and start < stop else 0
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return what the last slot computes; logits, shape ``[batch, classes]``, where it is a head.

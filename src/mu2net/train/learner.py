@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -76,6 +76,25 @@ class Learner(Protocol):
         ...
 
 
+PIECE_TOKENS = 550
+"""Tokens of a batch that are backpropagated at once on a CPU, about: a block's activations then fit its caches."""
+
+
+def count_pieces(batch_size: int, tokens: int, device: torch.device) -> int:
+    """Return in how many pieces a batch is backpropagated, one after another.
+
+    On a CPU, pieces of few tokens need a fraction of the memory, and are a little faster (docs/performance.md).
+
+    Args:
+        batch_size: Images of the batch.
+        tokens: Tokens of an image that are backpropagated through; 0 where the class token alone is, or none.
+        device: Where that happens.
+    """
+    if device.type != "cpu":
+        return 1
+    return max(1, min(batch_size, -(-batch_size * tokens // PIECE_TOKENS)))
+
+
 class ChainLearner:
     """Trains slots of one chain by backpropagation; its only child has place 0.
 
@@ -93,10 +112,15 @@ class ChainLearner:
     def step(self, turns: Sequence[Turn], labels: torch.Tensor) -> list[float | None]:
         """Take one optimiser step; see ``Learner``."""
         (turn,) = turns
-        with self._compute.arithmetic():
-            logits = self._chain.forward_range(turn.entering, self._depth)
-        loss = F.cross_entropy(logits.float(), labels)
-        return [float(loss.detach()) if self._optimizer.step(loss, turn.lr) else None]
+        return [self._optimizer.step(self._losses(turn.entering, labels), turn.lr)]
+
+    def _losses(self, entering: torch.Tensor, labels: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Yield losses that add up to the batch's mean loss, one for every piece of it."""
+        pieces = count_pieces(len(entering), self._chain.tokens_from(self._depth), entering.device)
+        for part, of_part in zip(entering.tensor_split(pieces), labels.tensor_split(pieces), strict=True):
+            with self._compute.arithmetic():
+                logits = self._chain.forward_range(part, self._depth)
+            yield F.cross_entropy(logits.float(), of_part) * (len(part) / len(entering))
 
     @torch.inference_mode()
     def count_correct(self, turns: Sequence[Turn], batch: Batch) -> list[int]:

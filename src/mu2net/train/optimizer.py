@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import nn
@@ -73,25 +74,33 @@ class SlotOptimizer:
                 parameter.copy_(parameters[slot][name])
                 self._buffers[slot][name].copy_(momentum[slot][name])
 
-    def step(self, loss: torch.Tensor, lr: float) -> bool:
-        """Take one step down the gradient of a loss; return whether it was taken.
+    def step(self, losses: Iterable[torch.Tensor], lr: float) -> float | None:
+        """Take one step down the gradient of a sum of losses; return the sum, ``None`` where it was not taken.
 
-        Nothing changes when the loss or the gradient is not finite, so parameters are finite at all times.
+        Nothing changes when a loss or the gradient is not finite, so parameters are finite at all times. Gradients are
+        freed at the end: the children of a group take turns, and one set of gradients must do for all of them.
 
         Args:
-            loss: Scalar with a graph to the trained parameters.
+            losses: Scalars with graphs to the trained parameters. Each is asked for when the one before it was
+                backpropagated and its graph freed.
             lr: Learning rate of this step.
         """
-        self._sgd.zero_grad(set_to_none=True)
-        if not bool(torch.isfinite(loss)):
-            return False
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(self._parameters, MAX_GRADIENT_NORM)
-        if not bool(torch.isfinite(norm)):
-            return False
-        self._sgd.param_groups[0]["lr"] = lr
-        self._sgd.step()
-        return True
+        try:
+            total = 0.0
+            for loss in losses:
+                value = float(loss.detach())
+                if not math.isfinite(value):
+                    return None
+                loss.backward()  # type: ignore[no-untyped-call]
+                total += value
+            norm = nn.utils.clip_grad_norm_(self._parameters, MAX_GRADIENT_NORM)
+            if not bool(torch.isfinite(norm)):
+                return None
+            self._sgd.param_groups[0]["lr"] = lr
+            self._sgd.step()
+            return total
+        finally:
+            self._sgd.zero_grad(set_to_none=True)
 
     def momentum(self) -> dict[str, Tensors]:
         """Return copies of the momentum buffers by slot and parameter name, contiguous float32 on the CPU."""
