@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch import nn
 
 from mu2net.core.anatomy import HEAD
 from mu2net.core.proposal import Proposal, SlotPlan
@@ -37,15 +38,22 @@ def step(child, batch, number=0):
     child.finish_step(number, loss, batch.size, turn.lr)
 
 
-def test_only_trained_slots_get_gradients(run, job):
+def test_only_trained_slots_get_gradients_and_none_is_kept(run, job, monkeypatch):
     child, batches = run(job("gap", "block_00", "norm"))
+    clip, seen = nn.utils.clip_grad_norm_, []
+
+    def with_gradient():
+        parts = {slot.name: child.chain.part(slot.name).parameters() for slot in child.chain.slots}
+        return {name for name, values in parts.items() if any(value.grad is not None for value in values)}
+
+    def record(parameters, norm):
+        seen.append(with_gradient())
+        return clip(parameters, norm)
+
+    monkeypatch.setattr(nn.utils, "clip_grad_norm_", record)
     step(child, batches.batch(0))
-    with_gradient = {
-        slot.name
-        for slot in child.chain.slots
-        if any(value.grad is not None for value in child.chain.part(slot.name).parameters())
-    }
-    assert with_gradient == {"block_00", "norm", "head"}
+    assert seen == [{"block_00", "norm", "head"}]
+    assert with_gradient() == set()
 
 
 def test_nothing_is_recorded_below_the_lowest_trainable_slot(run, job):
