@@ -123,6 +123,14 @@ def test_only_slots_below_the_last_block_compute_all_tokens(make_vit):
     assert [chain.tokens_from(start) for start in (0, last - 1, last, len(chain))] == [positions, positions, 0, 0]
 
 
+def test_networks_without_batch_norms_measure_nothing(make_vit, images):
+    chain = make_vit().chain(copy=True)
+    chain.set_trainable(["block_01", "head"])
+    before = {name: value.clone() for name, value in chain.state_dict().items()}
+    chain.measure_statistics(images)
+    assert all(torch.equal(value, before[name]) for name, value in chain.state_dict().items())
+
+
 def test_training_does_not_touch_frozen_components(make_vit, images):
     network = make_vit()
     before = {slot.name: {n: t.clone() for n, t in tensors.items()} for slot, tensors in network.components}

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from mu2net.nn.assign import assign
-from mu2net.nn.convolution import BATCH_NORM_EPS, ConvHead, FrozenBatchNorm, InvertedResidual, SameConv2d
+from mu2net.nn.convolution import BATCH_NORM_EPS, ConvHead, FrozenBatchNorm, InvertedResidual, SameConv2d, Stem
 
 
 @settings(deadline=None, max_examples=50)
@@ -193,3 +193,42 @@ def test_the_maps_of_an_image_do_not_depend_on_its_place(batch):
     for size in (2, 4, 8, 12):
         maps = torch.randn(batch, 8, size, size, generator=torch.Generator().manual_seed(size))
         assert torch.equal(block(maps.flip(0)), block(maps).flip(0))
+
+
+def random_module(module, seed=0):
+    """Return a module with random parameters and statistics."""
+    generator = torch.Generator().manual_seed(seed)
+    state = module.state_dict()
+    tensors = {name: torch.rand(value.shape, generator=generator) + 0.1 for name, value in state.items()}
+    return assign(module, tensors, "a module")
+
+
+@pytest.mark.parametrize(
+    ("make", "size"),
+    [
+        (lambda: random_module(Stem(4)), (16, 3, 12, 12)),
+        (lambda: random_block(4, 4, 5, 1).float(), (16, 4, 6, 6)),
+        (lambda: random_block(4, 6, 3, 2).float(), (16, 4, 12, 12)),
+        (lambda: random_module(InvertedResidual(4, 6, 3, 1, 1)), (16, 4, 12, 12)),
+        (lambda: random_module(ConvHead(4, 8)), (16, 4, 6, 6)),
+    ],
+)
+def test_measured_statistics_are_those_of_what_passes_through(make, size):
+    module = make()
+    maps = torch.randn(size, generator=torch.Generator().manual_seed(3)) * 3 + 1
+    entering = {}
+    norms = {name: part for name, part in module.named_modules() if isinstance(part, FrozenBatchNorm)}
+    for name, norm in norms.items():
+        norm.register_forward_pre_hook(lambda _, inputs, name=name: entering.setdefault(name, inputs[0]))
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    output = module.measure_statistics(maps)
+    torch.testing.assert_close(module(maps), output, atol=1e-4, rtol=1e-4)
+    assert set(entering) == set(norms)
+    for name, norm in norms.items():
+        variance, mean = torch.var_mean(entering[name], dim=(0, 2, 3))
+        torch.testing.assert_close(norm.running_mean, mean)
+        torch.testing.assert_close(norm.running_var, variance)
+        assert not torch.equal(norm.running_mean, before[f"{name}.running_mean"])
+    statistics = {f"{name}.{leaf}" for name in norms for leaf in ("running_mean", "running_var")}
+    for name, value in module.state_dict().items():
+        assert name in statistics or torch.equal(value, before[name])

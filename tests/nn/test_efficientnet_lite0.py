@@ -163,3 +163,34 @@ def test_a_foreign_checkpoint_is_an_error(checkpoint):
         split_checkpoint({**checkpoint, "_blocks.16._bn1.weight": torch.zeros(1)})
     with pytest.raises(RootError, match=r"slot 'stem'.*missing"):
         split_checkpoint({name: tensor for name, tensor in checkpoint.items() if name != "_bn0.bias"})
+
+
+def statistics(chain):
+    return {name: value.clone() for name, value in chain.named_buffers()}
+
+
+def test_only_slots_that_train_take_new_statistics(root):
+    parts = [*root.components, (HEAD, root.backbone.fresh(HEAD, 0, num_classes=3))]
+    chain = build_chain(root.backbone, parts, copy=True)
+    chain.set_trainable(["block_10", "block_12", "head"])
+    start = chain.index("block_09")
+    with torch.no_grad():
+        entering = chain.forward_range(batch(64, 16), 0, start)
+    before = statistics(chain)
+    chain.measure_statistics(entering, start)
+    after = statistics(chain)
+    changed = {name.split(".")[1] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"block_10", "block_12"}
+    with torch.no_grad():
+        entering = chain.forward_range(entering, start, chain.index("block_12"))
+        rows = chain.part("block_12").expand(entering)
+    norm = chain.part("block_12").expand_bn
+    torch.testing.assert_close(norm.running_mean, rows.mean((0, 2, 3)), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(norm.running_var, rows.var((0, 2, 3)), atol=1e-3, rtol=1e-3)
+
+
+def test_without_slots_that_train_no_statistics_are_taken(root):
+    chain = build_chain(root.backbone, root.components, copy=True)
+    before = statistics(chain)
+    chain.measure_statistics(batch(64, 8))
+    assert all(torch.equal(value, before[name]) for name, value in statistics(chain).items())

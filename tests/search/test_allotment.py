@@ -116,6 +116,17 @@ class TestStages:
         config = allot(self.WHOLE, Budget(seconds=100), 60.0).child(CONFIG, [], Stage(size, 0.5, 7), size)
         assert (config.seconds, config.num_validations, config.examples_per_validation) == (seconds, 7, 5000)
 
+    @pytest.mark.parametrize("size", [1, 3, 4])
+    def test_children_that_are_compared_take_turns_on_one_worker(self, size):
+        stage = Stage(size, 0.5, 1, examples=1024, is_comparison=True)
+        config = allot(self.WHOLE, Budget(seconds=100), 60.0).child(CONFIG, [], stage, size)
+        assert config.is_comparison
+        assert (config.seconds, config.examples_per_validation) == (30.0 / size, 1024)
+
+    def test_a_bound_on_examples_is_never_more_than_planned(self):
+        config = allot(GIVEN, Budget(children=9)).child(CONFIG, [], Stage(3, examples=10**6), 3)
+        assert (config.examples_per_validation, config.is_comparison) == (100, False)
+
     def test_examples(self):
         plan = Plan(ChildBudget(4, 500))
         stage = Stage(3, 0.5)

@@ -265,6 +265,14 @@ def test_children_of_equal_time_are_split_by_their_number():
     assert [len(part) for part in split_jobs(jobs, 2, are_timed=True)] == [3, 3]
 
 
+@pytest.mark.parametrize(("is_comparison", "seconds", "parts"), [(True, 30.0, 1), (True, None, 2), (False, 30.0, 2)])
+def test_children_that_are_compared_in_a_time_train_on_one_worker(shared_store, two, is_comparison, seconds, parts):
+    group = make_group(shared_store, 3, seconds=seconds, is_comparison=is_comparison)
+    found = two._parts(group)
+    assert len(found) == parts
+    assert sorted(job.id for part in found for job in part) == [job.id for job in group.jobs]
+
+
 PLAIN = {"ds_crop": False, "ds_flip_left_right": False}
 
 

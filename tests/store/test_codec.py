@@ -35,6 +35,7 @@ proposals = st.builds(
     mutations=st.lists(mutations, max_size=3).map(tuple),
     rates=st.dictionaries(names, floats, max_size=3),
     inherits_momentum=st.booleans(),
+    measures_statistics=st.booleans(),
 )
 metrics = st.builds(
     Metrics,
@@ -78,3 +79,9 @@ def test_mutations_come_back_exactly(drawn):
 def test_default_mappings_can_be_written():
     assert proposal_from_json(through_text(proposal_to_json(Proposal("root", "root", (), {})))).rates == {}
     assert metrics_from_json(through_text(metrics_to_json(Metrics(0.5, 1)))).extra == {}
+
+
+def test_proposals_of_earlier_versions_keep_statistics():
+    written = proposal_to_json(Proposal("root", "root", (), {}, measures_statistics=True))
+    del written["measures_statistics"]
+    assert not proposal_from_json(written).measures_statistics

@@ -88,6 +88,36 @@ def lite0():
     return EfficientNetLite0(32), split_checkpoint(torch.load(file, weights_only=True))
 
 
+def test_a_child_takes_the_statistics_of_its_task_before_it_trains(lite0, source, task, hparams):
+    backbone, components = lite0
+    root = {slot.name: source.add({n: v.clone() for n, v in tensors.items()}) for slot, tensors in components}
+    hparams |= {"ds_image_size": 32}
+
+    def job(name, *clones, measures):
+        plans = [SlotPlan(s, "clone" if s.name in clones else "share", root[s.name]) for s, _ in components]
+        plans.append(SlotPlan(HEAD, "fresh", None))
+        proposal = Proposal("root", "root", tuple(plans), hparams, measures_statistics=measures)
+        return ChildJob(name, proposal, 3)
+
+    def train(*jobs):
+        config = TrainConfig(1, 16, batch_size=8, evaluation_batch_size=8)
+        return train_group(TrainGroup(task, jobs, config, (0,), backbone), source)
+
+    own = job("own", "block_13", "block_15", measures=True)
+    measured, kept, head = train(own, job("kept", "block_13", measures=False), job("head", measures=True))
+    (before,) = (tensors for slot, tensors in components if slot.name == "block_13")
+    for name, value in before.items():
+        if name.rpartition(".")[2].startswith("running_"):
+            assert not torch.equal(measured.tensors["block_13"][name], value), name
+            assert torch.equal(kept.tensors["block_13"][name], value), name
+    assert set(head.tensors) == {"head"}
+    (alone,) = train(own)
+    for slot, tensors in measured.tensors.items():
+        assert all(torch.equal(value, alone.tensors[slot][name]) for name, value in tensors.items())
+    for slot, tensors in components:
+        assert all(torch.equal(value, source.components[root[slot.name]][name]) for name, value in tensors.items())
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_convolutional_children_keep_statistics_and_ignore_siblings(lite0, source, task, hparams, precision):
     backbone, components = lite0

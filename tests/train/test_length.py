@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -69,3 +70,9 @@ def test_little_time_is_lost_to_whole_steps():
     assert found.total_steps >= 0.89 * 127
     assert found.num_validations >= 12
     assert fit_length(3.5, StepCost(1.0), StepCost(0.01), Length(4, 100)) == Length(3, 1)
+
+
+@pytest.mark.parametrize(("one", "other", "both"), [(3, 5, 5), (None, 5, None), (3, None, None), (None, None, None)])
+def test_costs_add_up(one, other, both):
+    total = StepCost(1.0, 2.0, one) + StepCost(0.5, 0.25, other)
+    assert total == StepCost(1.5, 2.25, both)

@@ -128,6 +128,24 @@ def test_what_is_missing_is_measured_where_some_is_known(measure):
     assert known[2] > 30
 
 
+def test_children_that_are_compared_find_the_length_that_fits_all_of_them(vit, split):
+    """A step of both takes 1.2 s, a validation of both 1.2 s: what one of them costs decides nothing alone."""
+    clock = Clock()
+    compute = Compute.of(vit, torch.device("cpu"), "float32")
+    train, validation = (SplitReader(name, split(count, 0), Pipeline(8), compute) for name, count in SIZES.items())
+    settings = {"num_validations": 1, "examples_per_validation": 10**6, "batch_size": 10, "evaluation_batch_size": 10}
+    prefixes = Prefixes(clock, 0.0, is_kept=False)
+    pace = Pace(TrainConfig(**settings), TrainBatches(train, 10, (0,)), validation, prefixes, clock)
+    dear, cheap = Learner(clock, 1.0), Learner(clock, 0.2)
+    children = [
+        SimpleNamespace(learner=learner, place=0, prefix=None, add_seconds=lambda _: None) for learner in (dear, cheap)
+    ]
+    length = pace.common_length(children, 123.0 + 120.0 / (1.0 - RESERVE))
+    assert length.num_validations == 1
+    assert length.total_steps == pytest.approx((120 - 1.2) / 1.2, abs=3)
+    assert [learner.restored for learner in (dear, cheap)] == [("state", 0)] * 2
+
+
 def test_children_of_one_prefix_divide_the_time_for_it(measure):
     alone, together = measure(200.0, learn=0.1, fill=10.0), measure(200.0, learn=0.1, fill=10.0, sharers=5)
     assert together.total_steps > 1.5 * alone.total_steps

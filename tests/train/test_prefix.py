@@ -198,3 +198,27 @@ def test_rounding_does_not_depend_on_what_was_kept(prefix_of, job, reader, cache
     exact = prefix.run(batches.batch(0))
     assert torch.equal(plain, exact.bfloat16().float())
     assert Prefixes(cache).missing(prefix, reader, np.arange(10), 10) == 10  # rounded ones are not taken for exact
+
+
+@pytest.mark.parametrize("keeps_shared", [True, False])
+def test_where_prefixes_part_activations_are_kept_if_that_is_asked_for(
+    prefix_of, job, batch, vit, source, reader, tmp_path, keeps_shared
+):
+    """Two networks share two blocks and differ in the third; a later child trains from there."""
+    other = dict(vit.random(vit.anatomy.slots(3)[4], 99))
+    changed = job("b", "norm")
+    plans = tuple(
+        replace(plan, digest=source.add(other)) if plan.slot.name == "block_02" else plan
+        for plan in changed.proposal.slots
+    )
+    changed = replace(changed, proposal=replace(changed.proposal, slots=plans))
+    prefixes = [prefix_of(job("a", "norm")), prefix_of(changed)]
+    first = Prefixes(ActivationCache(tmp_path / "kept"))
+    first.plan(prefixes, keeps_shared=keeps_shared)
+    for prefix in prefixes:
+        first.activation(prefix, batch)
+    later = prefix_of(job("c", "block_02"))
+    second = Prefixes(ActivationCache(tmp_path / "kept"))
+    found = second.activation(later, batch)
+    assert second.slots_run == (0 if keeps_shared else later.depth)
+    assert torch.equal(found, Prefixes().activation(later, batch))

@@ -101,6 +101,7 @@ def test_metrics_say_what_happened(group, job, source):
         "train_loss": metrics.extra["train_loss"],
         "diverged_at_step": None,
         "frozen_slots": 5,
+        "validated": 21,
     }
     assert all(0 < loss < 2 for loss in metrics.extra["train_loss"])
 
@@ -437,3 +438,21 @@ def test_children_of_the_same_work_are_measured_once(group, job, source, monkeyp
     trained = train_group(group(*jobs, config=TrainConfig(1, 100, batch_size=8, seconds=5.0)), source)
     assert measured == [("one", 2), ("deep", 1)]
     assert [child.metrics.extra["steps_per_interval"] for child in trained] == [1, 1, 2]
+
+
+def test_children_that_are_compared_see_the_same_images_whatever_they_cost(group, job, source):
+    jobs = [job("head"), job("deep", "patch_embed", "norm")]
+    config = TrainConfig(1, 10**6, batch_size=8, evaluation_batch_size=8, seconds=1.0)
+    found = {}
+    for is_comparison in (True, False):
+        trained = train_group(group(*jobs, config=replace(config, is_comparison=is_comparison)), source)
+        found[is_comparison] = [child.metrics.examples for child in trained]
+    assert found[True][0] == found[True][1] > 0
+    assert found[False][0] > found[False][1]
+
+
+def test_metrics_say_how_many_images_were_validated(group, job, source):
+    config = TrainConfig(1, 16, batch_size=8, evaluation_batch_size=8)
+    for limit, expected in ((None, 21), (5, 5)):
+        (child,) = train_group(group(job("a"), config=replace(config, max_validation_examples=limit)), source)
+        assert child.metrics.extra["validated"] == expected

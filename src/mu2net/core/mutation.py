@@ -136,7 +136,13 @@ class ChildDraw:
         self._record_changes(before)
 
     def propose(
-        self, origin: Origin, *, adds_adapters: bool, inherits_momentum: bool, is_mutated: bool = True
+        self,
+        origin: Origin,
+        *,
+        adds_adapters: bool,
+        inherits_momentum: bool,
+        is_mutated: bool = True,
+        measures_statistics: bool = False,
     ) -> Proposal:
         """Draw the slots and return the child.
 
@@ -145,6 +151,7 @@ class ChildDraw:
             adds_adapters: Whether blocks may gain adapters.
             inherits_momentum: Whether clones start with the momentum of their source.
             is_mutated: Whether slots are cloned at all; otherwise only a new head trains.
+            measures_statistics: Whether batch norms of clones take their statistics from the task's images.
         """
         num_layers = int(self._hparams["num_layers"])
         adapters = {index for index in self.parent.adapters if index < num_layers}
@@ -167,6 +174,7 @@ class ChildDraw:
             mutations=tuple(self._mutations),
             rates=self.rates.carried(),
             inherits_momentum=inherits_momentum,
+            measures_statistics=measures_statistics,
         )
 
     def _parent_slots(self) -> set[str]:

@@ -56,6 +56,8 @@ class Proposal:
         mutations: What was drawn.
         rates: Mutation probabilities that the child carries (mu2Net+).
         inherits_momentum: Whether a clone starts with its source's momentum (mu2Net) or from zero (muNet).
+        measures_statistics: Whether the batch norms of trained slots take their statistics from the task's images
+            before training, instead of keeping those of their sources.
     """
 
     parent_id: str
@@ -65,6 +67,7 @@ class Proposal:
     mutations: tuple[Mutation, ...] = ()
     rates: Mapping[str, float] = field(default_factory=dict)
     inherits_momentum: bool = False
+    measures_statistics: bool = False
 
     @property
     def trainable(self) -> tuple[Slot, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -12,6 +13,15 @@ from mu2net.errors import UnknownNameError
 from mu2net.nn.assign import read
 from mu2net.nn.backbone import Backbone, Tensors
 from mu2net.nn.vit_slots import Block, Head, Tokens
+
+
+@runtime_checkable
+class Measuring(Protocol):
+    """A slot's module whose batch norms can take their statistics from what passes through it."""
+
+    def measure_statistics(self, activation: torch.Tensor) -> torch.Tensor:
+        """Use the statistics of this activation from here on; return the slot's own activation."""
+        ...
 
 
 class Chain(nn.Module):
@@ -125,6 +135,25 @@ class Chain(nn.Module):
             else:
                 activation = part(activation)
         return activation
+
+    @torch.no_grad()
+    def measure_statistics(self, activation: torch.Tensor, start: int = 0) -> None:
+        """Let the batch norms of all slots that train use the statistics of some activations, slot after slot.
+
+        Slots without batch norms, and frozen ones, stay as they are.
+
+        Args:
+            activation: What enters slot ``start``, for as many images as the statistics shall be of.
+            start: A slot that is not above the first that trains, counted from 0.
+        """
+        trained = {self.index(slot.name) for slot in self.trainable}
+        measured = [index for index in sorted(trained) if isinstance(self.parts[self.slots[index].name], Measuring)]
+        for index in range(start, measured[-1] + 1 if measured else start):
+            part = self.parts[self.slots[index].name]
+            if index in measured and isinstance(part, Measuring):
+                activation = part.measure_statistics(activation)
+            else:
+                activation = self.forward_range(activation, index, index + 1)
 
     def set_trainable(self, names: Collection[str]) -> None:
         """Let exactly these slots train; all other parameters are frozen, and statistics always are.

@@ -153,6 +153,15 @@ class FrozenBatchNorm(nn.Module):
         scale = self.weight * torch.rsqrt(self.running_var + BATCH_NORM_EPS)
         return scale, self.bias - self.running_mean * scale
 
+    @torch.no_grad()
+    def measured(self, maps_BCHW: torch.Tensor) -> torch.Tensor:
+        """Take the statistics of some feature maps for its own, and return the maps normalised with them."""
+        variance, mean = torch.var_mean(maps_BCHW, dim=(0, 2, 3))
+        self.running_mean.copy_(mean)
+        self.running_var.copy_(variance)
+        normalised: torch.Tensor = self(maps_BCHW)
+        return normalised
+
     def forward(self, maps_BCHW: torch.Tensor) -> torch.Tensor:
         """Return the normalised feature maps."""
         statistics = self.running_mean, self.running_var
@@ -170,6 +179,10 @@ class Stem(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the first feature maps."""
         return relu6_(self.conv.normalised(images, self.bn))
+
+    def measure_statistics(self, images: torch.Tensor) -> torch.Tensor:
+        """Normalise with the statistics of these images from here on; return the feature maps."""
+        return F.relu6(self.bn.measured(self.conv(images)))
 
 
 class InvertedResidual(nn.Module):
@@ -206,6 +219,15 @@ class InvertedResidual(nn.Module):
             projected = self.project.normalised(inner, self.project_bn)
         return projected + maps_BCHW if self.has_skip else projected
 
+    def measure_statistics(self, maps_BCHW: torch.Tensor) -> torch.Tensor:
+        """Normalise with the statistics of these feature maps from here on; return the block's own."""
+        inner = maps_BCHW
+        if self.has_expansion:
+            inner = F.relu6(self.expand_bn.measured(self.expand(inner)))
+        inner = F.relu6(self.depthwise_bn.measured(self.depthwise(inner)))
+        projected = self.project_bn.measured(self.project(inner))
+        return projected + maps_BCHW if self.has_skip else projected
+
     def _project_small(self, maps_BCHW: torch.Tensor) -> torch.Tensor:
         """Return the projected maps, computed with three matrix products; inner maps lie channel by channel."""
         batch, inputs, height, width = maps_BCHW.shape
@@ -232,3 +254,7 @@ class ConvHead(nn.Module):
     def forward(self, maps_BCHW: torch.Tensor) -> torch.Tensor:
         """Return the pooled features."""
         return relu6_(self.conv.normalised(maps_BCHW, self.bn)).mean(dim=(2, 3))
+
+    def measure_statistics(self, maps_BCHW: torch.Tensor) -> torch.Tensor:
+        """Normalise with the statistics of these feature maps from here on; return the pooled features."""
+        return F.relu6(self.bn.measured(self.conv(maps_BCHW))).mean(dim=(2, 3))

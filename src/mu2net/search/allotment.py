@@ -96,14 +96,19 @@ class Allotment:
         return replace(config, examples_per_validation=examples)
 
     def _staged_child(self, config: TrainConfig, history: Sequence[Path], stage: Stage, size: int) -> TrainConfig:
-        """Return how the children of a stage train: they divide its share of what is left equally."""
+        """Return how the children of a stage train: they divide its share of what is left equally.
+
+        Children that are compared train on one worker, one after the other.
+        """
         child = self.plan.child
         validations, examples = stage.validations or child.num_validations, child.examples_per_validation
+        examples = min(examples, stage.examples or examples)
         if self.budget.examples is not None:
             examples = max(1, min(examples, self._staged_examples(history, stage, size) // validations))
         seconds = None
         if self.plan.seconds is not None:
-            seconds = stage.share * self.clock.remaining() / ceil(size / self.parallelism)
+            rounds = size if stage.is_comparison else ceil(size / self.parallelism)
+            seconds = stage.share * self.clock.remaining() / rounds
         images = config.max_validation_examples
         if stage.validated is not None:
             images = min(stage.validated, images or stage.validated)
@@ -112,6 +117,7 @@ class Allotment:
             num_validations=validations,
             examples_per_validation=examples,
             seconds=seconds,
+            is_comparison=stage.is_comparison,
             max_validation_examples=images,
         )
 

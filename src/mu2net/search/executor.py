@@ -126,7 +126,7 @@ class ProcessExecutor:
     def submit(
         self, groups: Sequence[TrainGroup], observer: Observer, should_stop: StopCheck
     ) -> Iterator[TrainedChild]:
-        """Train the children of some groups; a group is split among the workers.
+        """Train the children of some groups; a group is split among the workers, unless its children are compared.
 
         Raises:
             TrainingStopped: ``should_stop`` said ``now``.
@@ -139,9 +139,15 @@ class ProcessExecutor:
         orders = deque(
             Order(part, replace(group.config, threads=group.config.threads or 1), group.seed_key)
             for group in groups
-            for part in split_jobs(group.jobs, self._size, are_timed=group.config.seconds is not None)
+            for part in self._parts(group)
         )
         yield from self._collect(orders, observer, should_stop)
+
+    def _parts(self, group: TrainGroup) -> list[tuple[ChildJob, ...]]:
+        """Return which children of a group train together; only together can they find an equal length."""
+        config = group.config
+        is_timed = config.seconds is not None
+        return split_jobs(group.jobs, 1 if config.is_comparison and is_timed else self._size, are_timed=is_timed)
 
     def _collect(self, orders: deque[Order], observer: Observer, should_stop: StopCheck) -> Iterator[TrainedChild]:
         idle: dict[Any, int] = {connection: number for number, (_, connection) in enumerate(self._workers)}

@@ -56,6 +56,7 @@ def proposal_to_json(proposal: Proposal) -> dict[str, Any]:
         "mutations": mutations_to_json(proposal.mutations),
         "rates": dict(proposal.rates),
         "inherits_momentum": proposal.inherits_momentum,
+        "measures_statistics": proposal.measures_statistics,
     }
 
 
@@ -80,4 +81,5 @@ def proposal_from_json(data: Mapping[str, Any]) -> Proposal:
         mutations=mutations_from_json(data["mutations"]),
         rates=data["rates"],
         inherits_momentum=data["inherits_momentum"],
+        measures_statistics=data.get("measures_statistics", False),
     )

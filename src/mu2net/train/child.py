@@ -157,6 +157,7 @@ class ChildRun:
 
     def __init__(self, job: ChildJob, chain: Chain, prefix: Prefix, learner: Learner, place: int = 0) -> None:
         self.id, self._hparams = job.id, job.proposal.hparams
+        self.measures_statistics = job.proposal.measures_statistics
         self.chain, self.prefix, self.learner, self.place = chain, prefix, learner, place
         self.length = Length(1, 1)
         self.is_finished = False
@@ -208,6 +209,11 @@ class ChildRun:
         """Charge the child for some of the group's time."""
         self._interval.seconds += seconds
         self._interval.validation_seconds += seconds if is_validation else 0.0
+
+    @property
+    def spent_seconds(self) -> float:
+        """Seconds that the child was charged for so far."""
+        return self._seconds + self._interval.seconds
 
     def finish_interval(self, accuracy: float) -> IntervalDone:
         """Keep the state if its accuracy is better than all before, and begin a new interval.

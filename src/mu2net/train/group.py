@@ -31,6 +31,8 @@ class TrainConfig:
         max_validation_examples: Validation images at most, the same ones every time; ``None`` for all.
         seconds: Seconds of every child, which trains on as many examples as fit; a child that trains few slots sees
             more of them. ``None`` for equal numbers of examples.
+        is_comparison: Whether children with ``seconds`` get equal numbers of examples all the same, as many as fit the
+            seconds of all together; activations where their networks part are kept for children to come.
         views: Augmented views per image that are drawn once and kept; 0 to augment anew in every epoch.
         rounding: Whether activations that enter the trainable slots are rounded.
         device: Where to compute.
@@ -48,6 +50,7 @@ class TrainConfig:
     evaluation_batch_size: int = EVALUATION_BATCH_SIZE
     max_validation_examples: int | None = None
     seconds: float | None = None
+    is_comparison: bool = False
     views: int = 0
     rounding: Rounding = "exact"
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))

@@ -48,6 +48,15 @@ class StepCost:
     fill_seconds: float = 0.0
     num_missing: int | None = None
 
+    def __add__(self, other: StepCost) -> StepCost:
+        """Return what a step of two children in lock-step costs."""
+        missing = (
+            None
+            if None in (self.num_missing, other.num_missing)
+            else max(self.num_missing or 0, other.num_missing or 0)
+        )
+        return StepCost(self.seconds + other.seconds, self.fill_seconds + other.fill_seconds, missing)
+
     def of(self, steps: int) -> float:
         """Return the seconds of a number of steps."""
         missing = steps if self.num_missing is None else min(steps, self.num_missing)

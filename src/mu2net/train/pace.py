@@ -7,7 +7,7 @@ same number of steps gives the same bits on another day.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,15 +57,36 @@ class Pace:
             sharers: Children that train together on the same frozen prefix, this one included: they divide the time
                 that it takes to compute it.
         """
+        step, validation, spent = self._cost(child, sharers)
+        return fit_length((1.0 - RESERVE) * (seconds - spent), step, validation, self._longest)
+
+    def common_length(self, children: Sequence[ChildRun], seconds: float) -> Length:
+        """Return the longest training that fits some seconds when all children take it together.
+
+        Args:
+            children: The children, none of which has trained yet.
+            seconds: The time of all of them.
+        """
+        costs = [self._cost(child, 1) for child in children]
+        step, validation = costs[0][0], costs[0][1]
+        for its_step, its_validation, _ in costs[1:]:
+            step, validation = step + its_step, validation + its_validation
+        left = seconds - sum(spent for _, _, spent in costs)
+        return fit_length((1.0 - RESERVE) * left, step, validation, self._longest)
+
+    @property
+    def _longest(self) -> Length:
+        steps = max(1, self.config.examples_per_validation // self.batches.batch_size)
+        return Length(self.config.num_validations, steps)
+
+    def _cost(self, child: ChildRun, sharers: int) -> tuple[StepCost, StepCost, float]:
+        """Return what a step and a validation of a child cost, and the seconds that the measurement took."""
         started, state = self.now(), child.learner.state(child.place)
         step, validation = self._step_cost(child, sharers), self._validation_cost(child, sharers)
         child.learner.restore(child.place, state)
         spent = self.now() - started
         child.add_seconds(spent)
-        steps = max(1, self.config.examples_per_validation // self.batches.batch_size)
-        return fit_length(
-            (1.0 - RESERVE) * (seconds - spent), step, validation, Length(self.config.num_validations, steps)
-        )
+        return step, validation, spent
 
     def _step_cost(self, child: ChildRun, sharers: int) -> StepCost:
         reader, size = self.batches.reader, self.batches.batch_size

@@ -49,7 +49,11 @@ class Prefix:
     @property
     def is_worth_keeping(self) -> bool:
         """Whether its activations are dear enough to be kept: at least one block computes them."""
-        return any(slot.kind == "block" for slot in self.chain.slots[: self.depth])
+        return self.is_worth_keeping_at(self.depth)
+
+    def is_worth_keeping_at(self, depth: int) -> bool:
+        """Return whether the activations after some of its slots are dear enough to be kept."""
+        return any(slot.kind == "block" for slot in self.chain.slots[:depth])
 
     def run(
         self, batch: Batch, activation: torch.Tensor | None = None, start: int = 0, stop: int | None = None
@@ -97,17 +101,21 @@ class Prefixes:
         self._known: dict[PrefixKey, torch.Tensor] = {}
         self._given: dict[PrefixKey, torch.Tensor] = {}
         self._nodes: set[PrefixKey] = set()
+        self._keeps_nodes = False
         self._files: dict[str, ActivationFile | None] = {}
         self._refused: set[str] = set()
         self.batches_read = 0
         self.slots_run = 0
 
-    def plan(self, prefixes: Sequence[Prefix]) -> None:
+    def plan(self, prefixes: Sequence[Prefix], *, keeps_shared: bool = False) -> None:
         """Learn which prefixes will be asked for, so that what they share is kept within a batch.
 
         Args:
             prefixes: The prefixes of all children that see the same batches.
+            keeps_shared: Whether the activations where prefixes part are kept beyond a batch too, for children to come
+                that train from there; the ends of the prefixes always are.
         """
+        self._keeps_nodes = keeps_shared and self._rounding == "exact"
         self._nodes = {key for prefix in prefixes for key in _ends(prefix)}
         for one, other in combinations(prefixes, 2):
             for split, keys in one.keys.items():
@@ -143,7 +151,7 @@ class Prefixes:
         else:
             found = self._compute(prefix, batch)
             found = found if self._rounding == "exact" else found.bfloat16()
-            self._keep(prefix, batch, file, found)
+            self._keep(key, batch, file, found)
         return found if self._rounding == "exact" else found.float()
 
     def missing(self, prefix: Prefix, reader: SplitReader, indices: Int64Array, batch_size: int) -> int | None:
@@ -172,6 +180,8 @@ class Prefixes:
                 self.slots_run += stop - start
                 self._known[keys[stop]] = activation
                 start = stop
+                if self._keeps_nodes and stop < prefix.depth and prefix.is_worth_keeping_at(stop):
+                    self._keep(keys[stop], batch, self._file(keys[stop], batch), activation)
         if activation is None:
             activation = self._known[keys[0]] = batch.inputs
         return activation
@@ -205,11 +215,11 @@ class Prefixes:
         """Return the name of a file: bits belong to one shape of batches and one rounding."""
         return PrefixKey(hashlib.sha256(f"{key}|{batch_size}|{self._rounding}".encode()).hexdigest())
 
-    def _keep(self, prefix: Prefix, batch: Batch, file: ActivationFile | None, activation: torch.Tensor) -> None:
-        """Keep the activation behind a prefix, where its inputs come again."""
+    def _keep(self, key: PrefixKey, batch: Batch, file: ActivationFile | None, activation: torch.Tensor) -> None:
+        """Keep the activation behind some slots, where its inputs come again."""
         if self._cache is None or batch.rows is None:
             return
-        name = self._name(prefix.key(batch.reader.name), len(batch.indices))
+        name = self._name(key, len(batch.indices))
         if file is None and name not in self._refused:
             rows = len(batch.reader.split) * batch.reader.num_views
             file = self._files[name] = self._cache.open(name, rows, Layout.of(activation))

@@ -14,7 +14,14 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from mu2net.nn.flops import count_flops
-from mu2net.train.batches import Batch, SplitReader, TrainBatches, count_batches, evaluation_batches
+from mu2net.train.batches import (
+    Batch,
+    SplitReader,
+    TrainBatches,
+    count_batches,
+    evaluation_batches,
+    evaluation_indices,
+)
 from mu2net.train.child import ChildRun, ComponentSource, ModuleFactory, TrainedChild
 from mu2net.train.compute import Compute, thread_count
 from mu2net.train.events import Observer, Phase, Reporter, StopCheck, StopSignal, TrainingStopped
@@ -24,6 +31,9 @@ from mu2net.train.length import Length
 from mu2net.train.pace import Pace
 from mu2net.train.prefix import Prefixes
 from mu2net.train.team import make_children
+
+STATISTICS_IMAGES = 512
+"""Training images whose statistics batch norms take, about: estimates of means need no more."""
 
 
 def train_group(
@@ -80,10 +90,11 @@ class _Session:
         self._check("prepare")
         self._reporter.batch("prepare", -1, 0, len(group.jobs))
         self._children = make_children(group.jobs, factory, {"train": train, "validation": self._validation})
-        self._prefixes.plan([child.prefix for child in self._children])
+        self._prefixes.plan([child.prefix for child in self._children], keeps_shared=config.is_comparison)
 
     def run(self) -> None:
         """Train all children to their ends, or until somebody asks to stop."""
+        self._measure_statistics()
         self._set_lengths()
         step = 0
         while active := self._active:
@@ -101,26 +112,42 @@ class _Session:
         """The children that still train, the one with the shortest frozen prefix first."""
         return sorted((child for child in self._children if not child.is_finished), key=lambda it: it.prefix.depth)
 
+    def _measure_statistics(self) -> None:
+        """Let the batch norms of children that ask for it use the statistics of the first training batches."""
+        for child in self._children:
+            if not child.measures_statistics:
+                continue
+            self._check("prepare")
+            started = time.perf_counter()
+            number = -(-STATISTICS_IMAGES // self._batches.batch_size)
+            batches = [self._batches.batch(step) for step in range(number)]
+            entering = torch.cat([self._prefixes.activation(child.prefix, batch) for batch in batches])
+            child.chain.measure_statistics(entering, child.prefix.depth)
+            child.add_seconds(time.perf_counter() - started)
+
     def _set_lengths(self) -> None:
         """Give every child the same number of examples, or as many as fit its seconds.
 
         Children that do the same work are measured once and get the same number: nothing but their hyperparameters
-        tells them apart.
+        tells them apart. Children that are compared all get the same number.
         """
         config, batch_size = self._group.config, self._batches.batch_size
         examples = min(config.examples_per_validation, len(self._group.task.train))
         given = Length(config.num_validations, examples // batch_size)
         pace = Pace(config, self._batches, self._validation, self._prefixes)
+        if config.is_comparison and config.seconds is not None:
+            given = pace.common_length(self._children, config.seconds * len(self._children))
         sharers = Counter(child.prefix.key("train") for child in self._children)
         measured: dict[tuple[object, ...], Length] = {}
         for number, child in enumerate(self._children):
             self._check("prepare")
-            if config.seconds is None:
+            if config.seconds is None or config.is_comparison:
                 child.length = given
             else:
                 work = (child.prefix.key("train"), *child.shapes)
                 if work not in measured:
-                    measured[work] = pace.length(child, config.seconds, sharers[child.prefix.key("train")])
+                    seconds = config.seconds - child.spent_seconds
+                    measured[work] = pace.length(child, seconds, sharers[child.prefix.key("train")])
                 child.length = measured[work]
             self._reporter.batch("prepare", -1, number + 1, len(self._children))
 
@@ -178,6 +205,7 @@ class _Session:
             "attention": config.attention,
             "threads": torch.get_num_threads(),
             "batch_size": self._batches.batch_size,
+            "validated": len(evaluation_indices(self._validation, config.max_validation_examples)),
             "views": 0 if self._group.pipeline.is_deterministic else config.views,
             "rounding": config.rounding,
         }

@@ -6,7 +6,7 @@ import pytest
 
 from mu2net.core.agents import make_agent
 from mu2net.core.agents.base import Trained
-from mu2net.core.agents.budgeted import MAX_TRUNKS, PARAMETER_BOUND, window
+from mu2net.core.agents.budgeted import MAX_TRUNKS, PARAMETER_BOUND, PROBED_IMAGES, standard_error, window
 from mu2net.core.population import Population
 from mu2net.core.rng import generator
 
@@ -109,6 +109,30 @@ def test_trunks_of_earlier_tasks_are_compared_by_their_heads(build, deep, agent,
     plans = {plan.slot.name: plan for plan in child.slots}
     assert plans["block_08"].digest == live[0].component("block_08").digest
     assert plans["head"].action == "clone"
+
+
+@pytest.mark.parametrize(("quality", "parent"), [(0.33, "a/0/0/0"), (0.35, "a/0/0/1"), (0.2, "a/0/0/0")])
+def test_another_trunk_than_the_roots_must_be_better_by_a_standard_error(build, deep, agent, start, quality, parent):
+    population = start(published(build, deep, "b", build.root(deep), "block_08"))
+    _, after = advance(build, deep, agent, population, 0.3, quality)
+    (child,), _ = advance(build, deep, agent, after, 0.6)
+    assert child.parent_id == parent
+
+
+def test_a_standard_error_is_that_of_the_images_that_were_evaluated(build, deep):
+    path = build.path(deep, "a/0/0/0", quality=0.5)
+    assert standard_error(path) == pytest.approx(0.5 / PROBED_IMAGES**0.5, rel=0.01)
+    assert standard_error(path.with_metrics(extra={"validated": 1000})) == pytest.approx(0.5 / 1000**0.5, rel=0.01)
+    assert 0 < standard_error(path.with_metrics(quality=0.0, extra={"validated": 20})) < 0.05
+
+
+def test_windows_take_new_statistics_and_nothing_else_does(build, deep, agent, start):
+    population = start(published(build, deep, "b", build.root(deep), "block_08"))
+    heads, population = advance(build, deep, agent, population, 0.3, 0.2)
+    windows, population = advance(build, deep, agent, population, 0.6, 0.5, 0.4)
+    going_on, _ = advance(build, deep, agent, population, 0.7)
+    flags = [[child.measures_statistics for child in children] for children in (heads, windows, going_on)]
+    assert flags == [[False, False], [True, True, True], [False]]
 
 
 def test_the_number_of_trunks_is_bounded(build, deep, agent, start):

@@ -33,6 +33,8 @@ class Stage:
         share: Share of what is left of the cycle's budget that all of them take together, in ]0, 1].
         validations: Validations per child at most; ``None`` for the cycle's number.
         validated: Validation images at most, the same ones for all of them; ``None`` for the cycle's number.
+        examples: Training examples per validation at most; ``None`` for the cycle's number.
+        is_comparison: Whether all children train on equally many examples, whatever an example costs each of them.
         least: Share of the whole time that must be left; with less of it the cycle ends.
 
     Raises:
@@ -43,14 +45,18 @@ class Stage:
     share: float = 1.0
     validations: int | None = None
     validated: int | None = None
+    examples: int | None = None
+    is_comparison: bool = False
     least: float = 0.03
 
     def __post_init__(self) -> None:
         if not (0.0 < self.share <= 1.0 and 0.0 <= self.least < 1.0):
             raise ValueError(f"share is {self.share}, least is {self.least}; expected ]0, 1] and [0, 1[")
-        counts = (self.validations, self.validated)
+        counts = (self.validations, self.validated, self.examples)
         if (self.children or 0) < 0 or any(count is not None and count < 1 for count in counts):
-            raise ValueError(f"a stage has {self.children} children and {counts} validations and validated images")
+            raise ValueError(
+                f"a stage has {self.children} children and {counts} validations, validated images, examples"
+            )
 
 
 class Agent(Protocol):

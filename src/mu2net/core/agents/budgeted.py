@@ -4,16 +4,18 @@ What a few minutes on a few cores allow is a handful of children. ``mu2net`` dra
 near the image, pay for the whole network in every step, and hold a copy of most of it. This agent spends the same time
 differently:
 
-1. *Trunks*: where earlier tasks have trained some, a head alone on the trunk of the root and on theirs, one child each.
-   Features of a trunk are computed once, so this costs little; it says whose knowledge the task can use.
-2. *Windows*: from the best of them, children that train a window each: neighbouring blocks within a bound on their
-   parameters, while what lies below and above stays frozen. The first windows get all that is left of the budget.
+1. *Trunks*: where earlier tasks have trained some, a head alone on the trunk of the root and on theirs, one child each,
+   all on the same images. What the trunks share is computed once and kept for the windows, so this costs little; it
+   says whose knowledge the task can use. The root's is left only for one that is clearly better.
+2. *Windows*: children that train a window of that trunk each: neighbouring blocks within a bound on their parameters,
+   while what lies below and above stays frozen. Batch norms of the window first take the statistics of the task. The
+   first windows get all that is left of the budget.
 3. *Continuation*: where budget is left after all windows, the best children train on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +42,9 @@ TRUNK_SHARE = 0.03
 
 PROBED_IMAGES = 128
 """Validation images that tell trunks apart: differences that matter are large."""
+
+PROBE_EXAMPLES = 1024
+"""Training images of a head that tells trunks apart, at most."""
 
 NUM_VALIDATIONS = 3
 """Validations of a child: the last one counts, so more of them cost time and invite luck."""
@@ -92,7 +97,8 @@ class Budgeted(BaseAgent):
         """Return a child for every trunk; then a whole generation with all that is left, again and again."""
         trunks = len(self.trunks(population))
         if population.generation == 0 and trunks > 1:
-            return Stage(trunks, TRUNK_SHARE * trunks, 1, PROBED_IMAGES)
+            share = TRUNK_SHARE * trunks
+            return Stage(trunks, share, 1, PROBED_IMAGES, examples=PROBE_EXAMPLES, is_comparison=True)
         return Stage(None, 1.0, NUM_VALIDATIONS, least=WORTHWHILE)
 
     def propose(self, population: Population, rng: np.random.Generator, n: int) -> list[Proposal]:
@@ -102,7 +108,7 @@ class Budgeted(BaseAgent):
             return [self._child(population, trunks[number % len(trunks)], (), rng) for number in range(n)]
         ranked = self.ranked(population)
         heads = [path for path in ranked if self._is_head(path)]
-        parent = heads[0] if heads else trunks[0]
+        parent = self._best_trunk(population.root, heads) if heads else trunks[0]
         pairs = [(parent, slots) for slots in self._untried(population)]
         pairs += [(path, ()) for path in ranked if path not in heads]
         return [self._child(population, *pairs[number % len(pairs)], rng) for number in range(n)]
@@ -130,6 +136,19 @@ class Budgeted(BaseAgent):
         for path in (population.root, *reversed(population.others)):
             trunks.setdefault(self._trunk(path), path)
         return list(trunks.values())[:MAX_TRUNKS]
+
+    def _best_trunk(self, root: Path, heads: Sequence[Path]) -> Path:
+        """Return the best head; one on the root's trunk, unless the best is better by more than a standard error.
+
+        Heads are compared on few images: the best of several is often so by luck, and what the root learned from a
+        million photographs is the safer start.
+
+        Args:
+            root: The root path.
+            heads: Heads by descending score.
+        """
+        safe = next((head for head in heads if self._trunk(head) == self._trunk(root)), heads[0])
+        return heads[0] if heads[0].quality > safe.quality + standard_error(safe) else safe
 
     @property
     def _forced(self) -> frozenset[str]:
@@ -161,7 +180,21 @@ class Budgeted(BaseAgent):
         defaults = self.space.defaults()
         draw.set_hparams({name: defaults[name] for name in self.space if name.startswith(("ds_", "opt_"))})
         origin: Origin = "own" if parent.task == population.task else "seed"
-        return draw.propose(origin, adds_adapters=False, inherits_momentum=True)
+        return draw.propose(origin, adds_adapters=False, inherits_momentum=True, measures_statistics=bool(slots))
+
+
+def standard_error(path: Path) -> float:
+    """Return the standard error of a path's validation accuracy, in [0, 0.5].
+
+    Half a right and half a wrong answer are added (Agresti and Coull's interval at one standard error), so that an
+    accuracy of 0 or 1 on few images has one too.
+
+    Args:
+        path: A measured path.
+    """
+    number = int(path.metrics.extra.get("validated", PROBED_IMAGES)) if path.metrics else PROBED_IMAGES
+    share = (path.quality * number + 0.5) / (number + 1)
+    return float(np.sqrt(share * (1.0 - share) / (number + 1)))
 
 
 def window(anatomy: Anatomy, root: Path, start: int) -> tuple[str, ...]:
