@@ -126,6 +126,7 @@ def test_only_slots_below_the_last_block_compute_all_tokens(make_vit):
 def test_networks_without_batch_norms_measure_nothing(make_vit, images):
     chain = make_vit().chain(copy=True)
     chain.set_trainable(["block_01", "head"])
+    assert chain.measured == ()
     before = {name: value.clone() for name, value in chain.state_dict().items()}
     chain.measure_statistics(images)
     assert all(torch.equal(value, before[name]) for name, value in chain.state_dict().items())

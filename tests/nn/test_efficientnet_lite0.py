@@ -173,6 +173,7 @@ def test_only_slots_that_train_take_new_statistics(root):
     parts = [*root.components, (HEAD, root.backbone.fresh(HEAD, 0, num_classes=3))]
     chain = build_chain(root.backbone, parts, copy=True)
     chain.set_trainable(["block_10", "block_12", "head"])
+    assert [slot.name for slot in chain.measured] == ["block_10", "block_12"]
     start = chain.index("block_09")
     with torch.no_grad():
         entering = chain.forward_range(batch(64, 16), 0, start)

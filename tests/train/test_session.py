@@ -456,3 +456,14 @@ def test_metrics_say_how_many_images_were_validated(group, job, source):
     for limit, expected in ((None, 21), (5, 5)):
         (child,) = train_group(group(job("a"), config=replace(config, max_validation_examples=limit)), source)
         assert child.metrics.extra["validated"] == expected
+
+
+def test_nothing_is_computed_for_statistics_where_there_are_no_batch_norms(group, job, source):
+    one = job("a", "block_02", "norm")
+    measuring = replace(one, proposal=replace(one.proposal, measures_statistics=True))
+    counts = []
+    for each in (one, measuring):
+        prefixes = Recording()
+        train_group(group(each), source, prefixes=prefixes)
+        counts.append(len(prefixes.asked))
+    assert counts[0] == counts[1] > 0

@@ -64,7 +64,7 @@ class Backbone(Protocol):
         """Return the module of a slot that uses ``tensors`` themselves as parameters and buffers (no copy).
 
         The names of the module's parameters and buffers are exactly the keys of ``tensors``.
-        Parameters come back with ``requires_grad`` off; batch-norm statistics are buffers and are never updated.
+        Parameters come back with ``requires_grad`` off; batch-norm statistics are buffers that training never updates.
 
         Raises:
             RootError: The tensors do not fit the slot.

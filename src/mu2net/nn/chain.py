@@ -146,14 +146,19 @@ class Chain(nn.Module):
             activation: What enters slot ``start``, for as many images as the statistics shall be of.
             start: A slot that is not above the first that trains, counted from 0.
         """
-        trained = {self.index(slot.name) for slot in self.trainable}
-        measured = [index for index in sorted(trained) if isinstance(self.parts[self.slots[index].name], Measuring)]
-        for index in range(start, measured[-1] + 1 if measured else start):
-            part = self.parts[self.slots[index].name]
-            if index in measured and isinstance(part, Measuring):
+        measured = self.measured
+        for index in range(start, self.index(measured[-1].name) + 1 if measured else start):
+            slot = self.slots[index]
+            part = self.parts[slot.name]
+            if slot in measured and isinstance(part, Measuring):
                 activation = part.measure_statistics(activation)
             else:
                 activation = self.forward_range(activation, index, index + 1)
+
+    @property
+    def measured(self) -> tuple[Slot, ...]:
+        """The slots that train and have batch norms, in the order of computation."""
+        return tuple(slot for slot in self.trainable if isinstance(self.parts[slot.name], Measuring))
 
     def set_trainable(self, names: Collection[str]) -> None:
         """Let exactly these slots train; all other parameters are frozen, and statistics always are.

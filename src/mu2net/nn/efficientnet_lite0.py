@@ -66,8 +66,9 @@ BLOCKS = _block_shapes()
 class EfficientNetLite0:
     """EfficientNet-Lite0: ``stem``, ``block_00`` … ``block_15``, ``conv_head``, ``head``; 3.4 million parameters.
 
-    Blocks cannot be dropped and take no adapters. Batch norms always use the pretrained statistics; their scales and
-    biases train with their slot. There is no drop-connect.
+    Blocks cannot be dropped and take no adapters. Batch norms use stored statistics, which training never updates: the
+    pretrained ones, or those that a child measured on its task before it trained. Their scales and biases train with
+    their slot. There is no drop-connect.
 
     Args:
         image_size: Default side of the square input, in pixels. The network was pretrained at 224; 96 is the default

@@ -115,7 +115,7 @@ class _Session:
     def _measure_statistics(self) -> None:
         """Let the batch norms of children that ask for it use the statistics of the first training batches."""
         for child in self._children:
-            if not child.measures_statistics:
+            if not (child.measures_statistics and child.chain.measured):
                 continue
             self._check("prepare")
             started = time.perf_counter()
