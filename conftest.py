@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts programs in the background so; tests of interrupts need what a terminal gives.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 COLORS = {"blue": (100, 100, 160), "green": (100, 160, 100), "red": (160, 100, 100)}
 
