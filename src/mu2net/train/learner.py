@@ -83,7 +83,7 @@ PIECE_TOKENS = 550
 def count_pieces(batch_size: int, tokens: int, device: torch.device) -> int:
     """Return in how many pieces a batch is backpropagated, one after another.
 
-    On a CPU, pieces of few tokens need a fraction of the memory, and are a little faster (docs/performance.md).
+    On a CPU, pieces of few tokens hold a fraction of the activations, and are not slower (docs/performance.md).
 
     Args:
         batch_size: Images of the batch.
