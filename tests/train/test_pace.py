@@ -13,7 +13,7 @@ from mu2net.train.batches import SplitReader, TrainBatches
 from mu2net.train.compute import Compute
 from mu2net.train.group import TrainConfig
 from mu2net.train.length import Length
-from mu2net.train.pace import RESERVE, Pace
+from mu2net.train.pace import MOST_ROUNDS, RESERVE, Pace
 
 
 @dataclass
@@ -26,14 +26,16 @@ class Clock:
 
 @dataclass
 class Learner:
-    """Trains for so many seconds per batch, after a first one that takes a minute."""
+    """Trains for so many seconds per batch, after a first one that takes a minute; some take ten times as long."""
 
     clock: Clock
     seconds: float
     calls: list = field(default_factory=list)
+    slow: tuple = ()
 
     def step(self, turns, labels):
-        self.clock.time += self.seconds if self.calls else 60.0
+        seconds = self.seconds * (10 if len(self.calls) in self.slow else 1)
+        self.clock.time += seconds if self.calls else 60.0
         self.calls.append(turns[0].lr)
         return [1.0]
 
@@ -70,11 +72,11 @@ class Prefixes:
 
 @pytest.fixture
 def measure(vit, split):
-    def run(seconds, *, learn=1.0, fill=0.0, is_kept=True, known=0, sharers=1, **config):
+    def run(seconds, *, learn=1.0, fill=0.0, is_kept=True, known=0, sharers=1, slow=(), **config):
         clock = Clock()
         compute = Compute.of(vit, torch.device("cpu"), "float32")
         train, validation = (SplitReader(name, split(count, 0), Pipeline(8), compute) for name, count in SIZES.items())
-        learner, prefixes = Learner(clock, learn), Prefixes(clock, fill, is_kept)
+        learner, prefixes = Learner(clock, learn, slow=slow), Prefixes(clock, fill, is_kept)
         pace_batches = TrainBatches(train, 10, (0,))
         for step in range(known):
             prefixes.known |= {("train", int(index)) for index in pace_batches.batch(step).indices}
@@ -87,6 +89,7 @@ def measure(vit, split):
         assert charged == [clock.time]
         assert learner.restored == ("state", 3)
         assert set(learner.calls) == {0.0}
+        run.num_measured = len(learner.calls)
         return length
 
     return run
@@ -100,6 +103,17 @@ def test_a_first_step_that_sets_things_up_does_not_count(measure):
     length = measure(46.0)
     assert length.num_validations == 4
     assert length.steps_per_interval == pytest.approx((46 - 2 - 4) / 4, abs=1)
+
+
+def test_one_slow_step_does_not_count_where_steps_are_cheap(measure):
+    usual, disturbed = measure(5000.0), measure(5000.0, slow=(3,))
+    assert measure.num_measured == MOST_ROUNDS
+    assert disturbed.total_steps == pytest.approx(usual.total_steps, rel=0.02)
+
+
+def test_dear_steps_are_measured_only_twice(measure):
+    measure(200.0, learn=10.0)
+    assert measure.num_measured == 2
 
 
 def test_a_cheap_child_trains_longer(measure):

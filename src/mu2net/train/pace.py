@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 import numpy as np
 import torch
@@ -21,8 +22,13 @@ from mu2net.train.length import Length, StepCost, fit_length
 from mu2net.train.prefix import Prefixes
 
 _ROUNDS = 2
-"""Every measurement is made twice, and the second counts: the first pays for what is set up once."""
+"""Every measurement is made twice at least, and the first does not count: it pays for what is set up once."""
 
+MOST_ROUNDS = 6
+"""Steps that are measured at most; the median of all but the first counts."""
+
+MEASURED_SHARE = 0.02
+"""Share of a child's time after which no further step is measured."""
 
 RESERVE = 0.06
 """Share of a child's time that is not planned: on a busy machine a step takes longer than a measured one."""
@@ -57,7 +63,7 @@ class Pace:
             sharers: Children that train together on the same frozen prefix, this one included: they divide the time
                 that it takes to compute it.
         """
-        step, validation, spent = self._cost(child, sharers)
+        step, validation, spent = self._cost(child, sharers, seconds)
         return fit_length((1.0 - RESERVE) * (seconds - spent), step, validation, self._longest)
 
     def common_length(self, children: Sequence[ChildRun], seconds: float) -> Length:
@@ -67,7 +73,7 @@ class Pace:
             children: The children, none of which has trained yet.
             seconds: The time of all of them.
         """
-        costs = [self._cost(child, 1) for child in children]
+        costs = [self._cost(child, 1, seconds / len(children)) for child in children]
         step, validation = costs[0][0], costs[0][1]
         for its_step, its_validation, _ in costs[1:]:
             step, validation = step + its_step, validation + its_validation
@@ -79,37 +85,43 @@ class Pace:
         steps = max(1, self.config.examples_per_validation // self.batches.batch_size)
         return Length(self.config.num_validations, steps)
 
-    def _cost(self, child: ChildRun, sharers: int) -> tuple[StepCost, StepCost, float]:
+    def _cost(self, child: ChildRun, sharers: int, seconds: float) -> tuple[StepCost, StepCost, float]:
         """Return what a step and a validation of a child cost, and the seconds that the measurement took."""
         started, state = self.now(), child.learner.state(child.place)
-        step, validation = self._step_cost(child, sharers), self._validation_cost(child, sharers)
+        step = self._step_cost(child, sharers, started + MEASURED_SHARE * seconds)
+        validation = self._validation_cost(child, sharers)
         child.learner.restore(child.place, state)
         spent = self.now() - started
         child.add_seconds(spent)
         return step, validation, spent
 
-    def _step_cost(self, child: ChildRun, sharers: int) -> StepCost:
+    def _step_cost(self, child: ChildRun, sharers: int, until: float) -> StepCost:
         reader, size = self.batches.reader, self.batches.batch_size
         everything = np.arange(len(reader.split))
-        chosen = self._chosen(child, map(self.batches.batch, range(-(-len(everything) // size))))
-        filling = learning = 0.0
+        chosen = self._chosen(child, map(self.batches.batch, range(-(-len(everything) // size))), MOST_ROUNDS)
+        filling: list[float] = []
+        learning: list[float] = []
         for batch in chosen:
-            filling, entering = self._entering(child, batch)
+            if len(learning) >= _ROUNDS and self.now() > until:
+                break
+            seconds, entering = self._entering(child, batch)
+            filling.append(seconds)
             started = self.now()
             child.learner.step([Turn(child.place, entering)], batch.labels)
-            learning = self.now() - started
+            learning.append(self.now() - started)
+        fill, learn = median(filling[1:]), median(learning[1:])
         missing = self.prefixes.missing(child.prefix, reader, everything, size)
         if missing is None:
-            return StepCost(filling / sharers + learning)
-        reading, _ = self._entering(child, chosen[-1])
-        return StepCost(reading + learning, max(0.0, filling - reading) / sharers, -(-missing // size))
+            return StepCost(fill / sharers + learn)
+        reading, _ = self._entering(child, chosen[len(learning) - 1])
+        return StepCost(reading + learn, max(0.0, fill - reading) / sharers, -(-missing // size))
 
     def _validation_cost(self, child: ChildRun, sharers: int) -> StepCost:
         """Return the cost of a validation as that of a step: the first one may have to fill what is kept."""
         size, limit = self.config.evaluation_batch_size, self.config.max_validation_examples
         indices = evaluation_indices(self.validation, limit)
         missing = self.prefixes.missing(child.prefix, self.validation, indices, size)
-        batch = self._chosen(child, evaluation_batches(self.validation, size, limit))[0]
+        batch = self._chosen(child, evaluation_batches(self.validation, size, limit), _ROUNDS)[0]
         filling = reading = judging = 0.0
         for _ in range(_ROUNDS):
             reading, entering = self._entering(child, batch)
@@ -123,18 +135,26 @@ class Pace:
         fill = (filling - reading) * missing / size / sharers
         return StepCost(passes * (reading + judging), fill, 1)
 
-    def _chosen(self, child: ChildRun, batches: Iterable[Batch]) -> list[Batch]:
-        """Return the batches to measure: the first whose activations are still to be computed, where there are any."""
+    def _chosen(self, child: ChildRun, batches: Iterable[Batch], count: int) -> list[Batch]:
+        """Return the batches to measure: the first whose activations are still to be computed, where there are any.
+
+        Args:
+            child: The child.
+            batches: Batches to choose from.
+            count: How many; where fewer are still to be computed, others come after them up to ``_ROUNDS``.
+        """
         first: list[Batch] = []
         fresh: list[Batch] = []
         for batch in batches:
-            if len(first) < _ROUNDS:
+            if len(first) < count:
                 first.append(batch)
             if self.prefixes.missing(child.prefix, batch.reader, batch.indices, len(batch.indices)) != 0:
                 fresh.append(batch)
-            if len(fresh) == _ROUNDS:
-                return fresh
-        return (fresh + first * _ROUNDS)[:_ROUNDS]
+            if len(fresh) == count:
+                break
+        if len(fresh) >= _ROUNDS:
+            return fresh
+        return (fresh + first * count)[: _ROUNDS if fresh else count]
 
     def _entering(self, child: ChildRun, batch: Batch) -> tuple[float, torch.Tensor]:
         """Return the activation that enters a child's trainable slots, and the seconds that it took."""
