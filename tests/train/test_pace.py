@@ -72,7 +72,7 @@ class Prefixes:
 
 @pytest.fixture
 def measure(vit, split):
-    def run(seconds, *, learn=1.0, fill=0.0, is_kept=True, known=0, sharers=1, slow=(), **config):
+    def run(seconds, *, learn=1.0, fill=0.0, is_kept=True, known=0, sharers=1, slow=(), companions=1, **config):
         clock = Clock()
         compute = Compute.of(vit, torch.device("cpu"), "float32")
         train, validation = (SplitReader(name, split(count, 0), Pipeline(8), compute) for name, count in SIZES.items())
@@ -85,7 +85,7 @@ def measure(vit, split):
         pace = Pace(TrainConfig(**settings), pace_batches, validation, prefixes, clock)
         charged = []
         child = SimpleNamespace(learner=learner, place=3, prefix=None, add_seconds=charged.append)
-        length = pace.length(child, seconds / (1.0 - RESERVE) + 60.0, sharers)
+        length = pace.length(child, seconds / (1.0 - RESERVE) + 60.0 / companions, sharers, companions)
         assert charged == [clock.time]
         assert learner.restored == ("state", 3)
         assert set(learner.calls) == {0.0}
@@ -165,3 +165,9 @@ def test_children_of_one_prefix_divide_the_time_for_it(measure):
     assert together.total_steps > 1.5 * alone.total_steps
     fresh = [measure(200.0, learn=0.1, fill=1.0, is_kept=False, sharers=count).total_steps for count in (1, 10)]
     assert fresh[1] == pytest.approx(5.5 * fresh[0], rel=0.1)
+
+
+def test_children_of_the_same_work_divide_the_time_of_the_measurement(measure):
+    """A measurement of 60 s and more leaves a child with 20 s one step; twelve such children have twelve times as much."""
+    assert measure(20.0 - 60.0, learn=0.5).total_steps == 1
+    assert measure(20.0 - 5.0, learn=0.5, companions=12).total_steps > 10

@@ -52,7 +52,7 @@ class Pace:
     prefixes: Prefixes
     now: Callable[[], float] = time.perf_counter
 
-    def length(self, child: ChildRun, seconds: float, sharers: int = 1) -> Length:
+    def length(self, child: ChildRun, seconds: float, sharers: int = 1, companions: int = 1) -> Length:
         """Return the longest training of a child that fits some seconds, this measurement included.
 
         The child takes a few steps and evaluates a few images, and is then put back to where it started.
@@ -62,9 +62,11 @@ class Pace:
             seconds: Its time.
             sharers: Children that train together on the same frozen prefix, this one included: they divide the time
                 that it takes to compute it.
+            companions: Children that do the same work, this one included: it is measured for all of them, and they
+                divide the time for that too.
         """
-        step, validation, spent = self._cost(child, sharers, seconds)
-        return fit_length((1.0 - RESERVE) * (seconds - spent), step, validation, self._longest)
+        step, validation, spent = self._cost(child, sharers, seconds * companions)
+        return fit_length((1.0 - RESERVE) * (seconds - spent / companions), step, validation, self._longest)
 
     def common_length(self, children: Sequence[ChildRun], seconds: float) -> Length:
         """Return the longest training that fits some seconds when all children take it together.

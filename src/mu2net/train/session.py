@@ -138,16 +138,17 @@ class _Session:
         if config.is_comparison and config.seconds is not None:
             given = pace.common_length(self._children, config.seconds * len(self._children))
         sharers = Counter(child.prefix.key("train") for child in self._children)
+        works = [(child.prefix.key("train"), *child.shapes) for child in self._children]
+        companions = Counter(works)
         measured: dict[tuple[object, ...], Length] = {}
-        for number, child in enumerate(self._children):
+        for number, (child, work) in enumerate(zip(self._children, works, strict=True)):
             self._check("prepare")
             if config.seconds is None or config.is_comparison:
                 child.length = given
             else:
-                work = (child.prefix.key("train"), *child.shapes)
                 if work not in measured:
-                    seconds = config.seconds - child.spent_seconds
-                    measured[work] = pace.length(child, seconds, sharers[child.prefix.key("train")])
+                    seconds, sharing = config.seconds - child.spent_seconds, sharers[child.prefix.key("train")]
+                    measured[work] = pace.length(child, seconds, sharing, companions[work])
                 child.length = measured[work]
             self._reporter.batch("prepare", -1, number + 1, len(self._children))
 
