@@ -28,7 +28,7 @@ AGENTS = (
     "mu2net",
     "tuned:linear",
     "tuned:freeze:10",
-    "tuned:freeze:12",
+    "tuned:freeze:11",
     "tuned:finetune",
     "lora:8",
 )

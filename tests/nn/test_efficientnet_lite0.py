@@ -116,7 +116,12 @@ def test_anatomy(root):
 
 @pytest.mark.parametrize("side", [32, 96, 224])
 def test_the_flops_of_the_anatomy_are_those_counted(root, side):
-    assert EfficientNetLite0(side).anatomy.flops == count_flops(root.backbone, root.components, side)
+    anatomy = EfficientNetLite0(side).anatomy
+    assert anatomy.flops == count_flops(root.backbone, root.components, side)
+    without = [part for part in root.components if part[0].name != "block_14"]  # which changes no shape
+    assert anatomy.flops - count_flops(root.backbone, without, side) == anatomy.block_flops[14]
+    assert len(anatomy.block_flops) == 16
+    assert 0.8 * anatomy.flops < sum(anatomy.block_flops) < anatomy.flops
 
 
 def test_images_in_bytes_are_normalised_as_published(root):

@@ -14,6 +14,7 @@ def test_flops_of_a_transformer_are_those_of_its_matrix_products(make_vit):
     class_token = linears + 2 * tokens * 3 * dim
     expected = 2 * (16 * 48 * dim + all_tokens + class_token + dim * 5)
     assert count_flops(network.backbone, network.components, 16) == expected
+    assert network.backbone.anatomy.block_flops == (2 * all_tokens, 2 * class_token)
 
 
 def test_without_a_head_every_token_of_the_last_block_counts(make_vit):

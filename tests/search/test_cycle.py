@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,8 +13,9 @@ from mu2net.nn.precision import choose_device
 from mu2net.nn.roots import backbone_from_config
 from mu2net.search import cycle
 from mu2net.search.arithmetic import path_compute
-from mu2net.search.budget import Budget
+from mu2net.search.budget import Budget, ChildBudget, Plan
 from mu2net.search.clock import Clock
+from mu2net.search.cycle import Cycle
 from mu2net.search.events import (
     ChildPlanned,
     ChildRecorded,
@@ -478,3 +480,23 @@ def test_validation_is_capped(lab, monkeypatch):
     monkeypatch.setattr(cycle, "MAX_VALIDATION_EXAMPLES", 5)
     path = lab.run("one", children=1)
     assert (path.quality * 5) == pytest.approx(round(path.quality * 5))
+
+
+@pytest.mark.parametrize(
+    ("seconds_per_child", "intervals", "remaining", "expected"),
+    [
+        (60.0, [70.0], 30.0, "no"),  # the first interval computed what later ones find
+        (60.0, [70.0, 10.0], 30.0, "no"),
+        (60.0, [70.0, 65.0], 30.0, "interval"),
+        (60.0, [70.0], 0.0, "interval"),
+        (None, [70.0], 30.0, "interval"),
+        (None, [], 30.0, "no"),
+    ],
+)
+def test_training_goes_on_as_planned_while_another_interval_may_fit(seconds_per_child, intervals, remaining, expected):
+    running = object.__new__(Cycle)
+    running._workshop = SimpleNamespace(stop_request=lambda: "no", executor=SimpleNamespace(parallelism=1))
+    running._budget, running._plan = Budget(100.0), Plan(ChildBudget(3, 100), seconds_per_child)
+    running._clock = SimpleNamespace(remaining=lambda: remaining)
+    running._group_seconds = dict(enumerate(intervals))
+    assert running._stop_signal() == expected

@@ -139,3 +139,13 @@ def test_fewer_examples_than_one_child_takes_is_an_error_that_says_how_many(plan
     with pytest.raises(BudgetError, match=r"smaller than one child, which takes 40 .*--examples 40"):
         plan(planner(examples_per_validation=20), examples=39)
     assert plan(planner(examples_per_validation=20), examples=40).child == ChildBudget(2, 20)
+
+
+@pytest.mark.parametrize("agent", ["budgeted", "tuned:finetune"])
+def test_an_agent_that_divides_the_time_itself_learns_what_a_pass_costs(planner, agent):
+    """The cost of a head alone, which is about that of a forward pass."""
+    made = planner(agent, cost=Cost(0.02, 0.0))
+    found = plan(made, seconds=100.0)
+    assert (found.seconds, found.pass_seconds) == (100.0, 0.02)
+    assert [slot.slot.name for slot in made.measured[0].slots if slot.is_trainable] == ["norm", "head"]
+    assert plan(planner(agent), examples=1000).pass_seconds is None

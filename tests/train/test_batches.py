@@ -109,3 +109,21 @@ def test_readers_that_give_other_images_have_other_descriptions(split):
     ]
     assert len({each.canonical() for each in readers}) == 5
     assert reader(one).canonical() == reader(split(6, 0)).canonical()
+
+
+def test_a_pool_is_the_beginning_of_the_first_epoch_whatever_its_size_and_group():
+    everything = TrainBatches(reader(Numbers(40)), 8, (0, "a"), ("pool",))
+    other = TrainBatches(reader(Numbers(40)), 8, (1, "b"), ("pool",)).limited(20)
+    first = np.concatenate([everything.batch(step).indices for step in range(5)])
+    assert sorted(first) == list(range(40))
+    assert other.pool.tolist() == first[:20].tolist()
+    seen = np.concatenate([other.batch(step).indices for step in range(5)])
+    assert seen[:20].tolist() == first[:20].tolist()
+    assert sorted(seen[20:]) == sorted(first[:20])
+    assert seen[20:].tolist() != first[:20].tolist()
+
+
+@pytest.mark.parametrize(("pool_key", "count"), [(None, 20), (("pool",), 7), (("pool",), 41)])
+def test_an_impossible_pool_is_refused(pool_key, count):
+    with pytest.raises(ValueError, match=rf"{count} of 40 images in batches of 8"):
+        TrainBatches(reader(Numbers(40)), 8, (0,), pool_key, count)

@@ -85,7 +85,9 @@ def measure(vit, split):
         pace = Pace(TrainConfig(**settings), pace_batches, validation, prefixes, clock)
         charged = []
         child = SimpleNamespace(learner=learner, place=3, prefix=None, add_seconds=charged.append)
-        length = pace.length(child, seconds / (1.0 - RESERVE) + 60.0 / companions, sharers, companions)
+        measured = pace.measure(child, seconds / (1.0 - RESERVE) + 60.0 / companions, sharers, companions)
+        run.num_images = pace.num_images(measured)
+        length = pace.length(child, measured)
         assert charged == [clock.time]
         assert learner.restored == ("state", 3)
         assert set(learner.calls) == {0.0}
@@ -168,6 +170,20 @@ def test_children_of_one_prefix_divide_the_time_for_it(measure):
 
 
 def test_children_of_the_same_work_divide_the_time_of_the_measurement(measure):
-    """A measurement of 60 s and more leaves a child with 20 s one step; twelve such children have twelve times as much."""
+    """A measurement of 60 s and more leaves a child with 20 s one step; twelve such children have 240 s together."""
     assert measure(20.0 - 60.0, learn=0.5).total_steps == 1
     assert measure(20.0 - 5.0, learn=0.5, companions=12).total_steps > 10
+
+
+def test_fewer_images_are_seen_more_often_where_a_new_one_is_dear(measure):
+    """A new image costs 10 s per batch, a known one a tenth of that; all ten batches take 100 s."""
+    measure(80.0, learn=0.01, fill=10.0, passes=4)
+    assert 10 <= measure.num_images < 80
+    measure(80.0, learn=0.01, fill=10.0, passes=1)
+    assert measure.num_images == 100, "no number of passes was asked for"
+    measure(1000.0, learn=0.01, fill=10.0, passes=4)
+    assert measure.num_images == 100, "there is time for all of them"
+    measure(80.0, learn=5.0, fill=10.0, passes=8)
+    assert measure.num_images == 100, "a known image costs nearly as much as a new one"
+    measure(80.0, learn=0.01, fill=10.0, passes=4, is_kept=False)
+    assert measure.num_images == 100, "nothing is kept"

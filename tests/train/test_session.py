@@ -2,6 +2,7 @@ import math
 import os
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,9 +17,9 @@ from mu2net.train.compute import Compute
 from mu2net.train.evaluate import evaluate
 from mu2net.train.events import BatchDone, IntervalDone, TrainingStopped
 from mu2net.train.group import TrainConfig
-from mu2net.train.length import Length
+from mu2net.train.length import Length, StepCost
 from mu2net.train.optimizer import SlotOptimizer
-from mu2net.train.pace import Pace
+from mu2net.train.pace import Measured, Pace
 from mu2net.train.prefix import Prefixes
 from mu2net.train.session import train_group
 
@@ -92,6 +93,7 @@ def test_metrics_say_what_happened(group, job, source):
         "attention": None,
         "threads": 1,
         "batch_size": 8,
+        "train_images": 45,
         "views": 0,
         "rounding": "exact",
         "intervals_planned": 2,
@@ -327,7 +329,7 @@ def test_a_child_that_trains_nothing_is_an_error(group, job, source):
 
 def test_children_with_seconds_train_for_different_numbers_of_steps(group, job, source, monkeypatch):
     lengths = {"deep": Length(2, 2), "top": Length(2, 9), "head": Length(1, 30)}
-    monkeypatch.setattr(Pace, "length", lambda self, child, seconds, sharers: lengths[child.id])
+    monkeypatch.setattr(Pace, "length", lambda self, child, measured: lengths[child.id])
     jobs = [job("deep", "patch_embed"), job("top", "block_02", "norm"), job("head")]
     config = TrainConfig(4, 10_000, batch_size=8, evaluation_batch_size=8, seconds=5.0)
     together = train_group(group(*jobs, config=config), source)
@@ -429,15 +431,43 @@ def test_rounded_activations_are_part_of_the_child(group, job, source):
 def test_children_of_the_same_work_are_measured_once(group, job, source, monkeypatch):
     measured = []
 
-    def length(self, child, seconds, sharers):
-        measured.append((child.id, sharers))
-        return Length(1, len(measured))
+    def measure(self, child, seconds, sharers, companions):
+        measured.append((child.id, sharers, companions))
+        return Measured(StepCost(0.0), StepCost(0.0), len(measured))
 
-    monkeypatch.setattr(Pace, "length", length)
+    monkeypatch.setattr(Pace, "measure", measure)
+    monkeypatch.setattr(Pace, "length", lambda self, child, measured: Length(1, measured.seconds))
     jobs = [job("one", "norm"), job("two", "norm"), job("deep", "block_02", "norm")]
     trained = train_group(group(*jobs, config=TrainConfig(1, 100, batch_size=8, seconds=5.0)), source)
-    assert measured == [("one", 2), ("deep", 1)]
+    assert measured == [("one", 2, 2), ("deep", 1, 1)]
     assert [child.metrics.extra["steps_per_interval"] for child in trained] == [1, 1, 2]
+
+
+class Indices(Prefixes):
+    def __init__(self):
+        super().__init__()
+        self.asked = []
+
+    def activation(self, prefix, batch):
+        self.asked.append((batch.reader.name, batch.indices))
+        return super().activation(prefix, batch)
+
+
+def test_a_child_passes_over_the_images_that_it_was_limited_to(group, job, source, monkeypatch):
+    """Another group of the cycle sees the same images; the order of later passes is its own."""
+    monkeypatch.setattr(Pace, "num_images", lambda self, measured: 16)
+    monkeypatch.setattr(Pace, "length", lambda self, child, measured: Length(1, 6))
+    config = TrainConfig(1, 10**6, batch_size=8, evaluation_batch_size=8, seconds=5.0, passes=3)
+    seen = []
+    for generation in (0, 1):
+        prefixes = Indices()
+        one = replace(group(job("a", "norm", **PLAIN), config=config), seed_key=(0, "task", 0, generation))
+        (child,) = train_group(one, source, prefixes=prefixes)
+        assert child.metrics.extra["train_images"] == 16
+        asked = [indices for name, indices in prefixes.asked if name == "train"][-6:]
+        seen.append([sorted(np.concatenate(asked[start : start + 2]).tolist()) for start in (0, 2, 4)])
+    assert len(set(seen[0][0])) == 16
+    assert seen[0] == [seen[0][0]] * 3 == seen[1]
 
 
 def test_children_that_are_compared_see_the_same_images_whatever_they_cost(group, job, source):

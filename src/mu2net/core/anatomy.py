@@ -41,6 +41,7 @@ class Anatomy:
         has_adapters: Whether residual adapters can be put before blocks.
         forced_clones: Names of slots that every mutated child trains its own copy of.
         sized_slots: Names of slots whose parameters depend on the input size.
+        block_flops: The part of ``flops`` that every block takes, by index; empty where it is not known.
     """
 
     backbone: str
@@ -55,6 +56,7 @@ class Anatomy:
     has_adapters: bool = True
     forced_clones: frozenset[str] = frozenset({"norm"})
     sized_slots: frozenset[str] = frozenset({"tokens"})
+    block_flops: tuple[int, ...] = ()
 
     def image_size_of(self, hparams: Mapping[str, Any]) -> int:
         """Return the input side of a path in pixels; the root's where its hyperparameters do not say."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from mu2net.core.component import Digest
+from mu2net.core.outlook import Outlook
 from mu2net.core.path import Path
 from mu2net.core.score import count_sharers
 from mu2net.errors import PrivacyError
@@ -26,6 +27,7 @@ class Population:
         picks: How often each path was picked as a parent for this task.
         queue: Ids of the seeds in the agent's order (mu2Net rotates it).
         generation: Number of generations that were observed.
+        outlook: What the rest of the budget affords; ``None`` where time does not bound the cycle.
     """
 
     task: str
@@ -37,6 +39,7 @@ class Population:
     picks: Mapping[str, int] = field(default_factory=dict)
     queue: tuple[str, ...] = ()
     generation: int = 0
+    outlook: Outlook | None = None
 
     def __post_init__(self) -> None:
         for path in (*self.others, *self.lineage.values()):

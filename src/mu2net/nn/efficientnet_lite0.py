@@ -114,24 +114,34 @@ class EfficientNetLite0:
             image_size=self.image_size,
             image_sizes=IMAGE_SIZES,
             num_params=sum(parameter.numel() for parameter in parameters),
-            flops=self._flops(),
+            flops=self._stem_flops() + sum(self._block_flops()) + self._tail_flops(),
+            block_flops=self._block_flops(),
             min_layers=len(BLOCKS),
             has_adapters=False,
             forced_clones=frozenset(),
             sized_slots=frozenset(),
         )
 
-    def _flops(self) -> int:
-        """Return what ``count_flops`` counts for the root, in closed form."""
-        side = self.image_size // 2
-        total = side**2 * 3 * 9 * BLOCKS[0].inputs
+    def _stem_flops(self) -> int:
+        """Return what ``count_flops`` counts for the stem, in closed form."""
+        return 2 * (self.image_size // 2) ** 2 * 3 * 9 * BLOCKS[0].inputs
+
+    def _block_flops(self) -> tuple[int, ...]:
+        """Return what ``count_flops`` counts for every block, in closed form."""
+        side, counts = self.image_size // 2, []
         for inputs, outputs, kernel, stride, expansion in BLOCKS:
             inner = inputs * expansion
-            if expansion != 1:
-                total += side**2 * inputs * inner
+            widening = side**2 * inputs * inner if expansion != 1 else 0
             side //= stride
-            total += side**2 * inner * (kernel**2 + outputs)
-        return 2 * (total + side**2 * BLOCKS[-1].outputs * FEATURES)
+            counts.append(2 * (widening + side**2 * inner * (kernel**2 + outputs)))
+        return tuple(counts)
+
+    def _tail_flops(self) -> int:
+        """Return what ``count_flops`` counts for the slot after the last block, in closed form."""
+        side = self.image_size // 2
+        for block in BLOCKS:
+            side //= block.stride
+        return 2 * side**2 * BLOCKS[-1].outputs * FEATURES
 
     def config(self) -> dict[str, Any]:
         """Return JSON values from which ``backbone_from_config`` makes an equal backbone."""

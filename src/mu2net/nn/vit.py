@@ -106,21 +106,25 @@ class Vit:
             image_size=self.image_size,
             image_sizes=tuple(range(smallest, 2 * self.image_size + 1, patch)),
             num_params=sum(t.numel() for slot in self.pretrained_slots for t in self._meta(slot).values()),
-            flops=self._flops(),
+            flops=self._embedding_flops() + sum(self._block_flops()),
+            block_flops=self._block_flops(),
         )
 
-    def _flops(self) -> int:
-        """Return what ``count_flops`` counts for the root as it runs below a head, without the head, in closed form.
+    def _embedding_flops(self) -> int:
+        """Return what ``count_flops`` counts for the patch embedding, in closed form."""
+        patches = (self.image_size // self.patch_size) ** 2
+        return 2 * patches * 3 * self.patch_size**2 * self.dim
+
+    def _block_flops(self) -> tuple[int, ...]:
+        """Return what ``count_flops`` counts for every block of the root as it runs below a head, in closed form.
 
         A head reads the class token alone, so the last block computes no other.
         """
-        patches = (self.image_size // self.patch_size) ** 2
-        tokens = patches + 1
+        tokens = (self.image_size // self.patch_size) ** 2 + 1
         linears = 4 * self.dim**2 + 2 * self.dim * self.mlp_dim
-        embedding = patches * 3 * self.patch_size**2 * self.dim
-        blocks = (self.depth - 1) * tokens * (linears + 2 * tokens * self.dim)
-        last_block = linears + 2 * tokens * self.heads * self.dim
-        return 2 * (embedding + blocks + last_block)
+        block = 2 * tokens * (linears + 2 * tokens * self.dim)
+        last_block = 2 * (linears + 2 * tokens * self.heads * self.dim)
+        return (*[block] * (self.depth - 1), last_block)
 
     @property
     def pretrained_slots(self) -> list[Slot]:

@@ -118,6 +118,7 @@ class Allotment:
             examples_per_validation=examples,
             seconds=seconds,
             is_comparison=stage.is_comparison,
+            passes=stage.passes,
             max_validation_examples=images,
         )
 

@@ -72,10 +72,13 @@ class Plan:
     Args:
         child: The budget of every child; a bound of it where ``seconds`` are given.
         seconds: Seconds of every child, which trains on as many examples as fit; ``None`` where its examples are given.
+        pass_seconds: About what it takes to send an image forward through the whole network, for agents that divide
+            the budget themselves; ``None`` where it was not measured.
     """
 
     child: ChildBudget
     seconds: float | None = None
+    pass_seconds: float | None = None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from mu2net.core.agents import Agent, Trained, make_agent
+from mu2net.core.outlook import Outlook
 from mu2net.core.path import Path
 from mu2net.core.population import Population
 from mu2net.core.proposal import Proposal
@@ -143,12 +144,19 @@ class Cycle:
         population = self._start_population()
         history: list[Trained] = []
         while True:
+            population = replace(population, outlook=self._outlook())
             proposals = self._propose(population, history, recorded)
             if not proposals:
                 return self._publish(population)
             trained = self._train(population, proposals, recorded)
             population = self._agent.observe(population, trained)
             history += trained
+
+    def _outlook(self) -> Outlook | None:
+        """Return what is left of a budget that the agent divides itself; ``None`` where time does not bound it."""
+        if self._plan.pass_seconds is None or self._budget.seconds is None:
+            return None
+        return Outlook(self._clock.remaining() / self._plan.pass_seconds, len(self._data.train))
 
     def _make_plan(self) -> Plan:
         planner = ChildPlanner(
@@ -171,6 +179,7 @@ class Cycle:
             "search": config.to_json(),
             "child": asdict(self._plan.child),
             "seconds_per_child": self._plan.seconds,
+            "seconds_per_pass": self._plan.pass_seconds,
             "budget": asdict(self._budget),
             "attention": self._train_config.attention,
             "live": [path.id for path in store.live_paths()],
@@ -280,12 +289,16 @@ class Cycle:
     def _stop_signal(self) -> StopSignal:
         """Return what training should do: as the user wants; at the end of the time, stop after the interval.
 
-        A group also stops where less than half of another interval would fit.
+        A group also stops where less than half of another interval would fit. The first interval does not tell how long
+        another one takes: it computes the activations that later ones find, and children that were given seconds
+        planned for that.
         """
         request = self._workshop.stop_request()
         if request != "no" or self._budget.seconds is None:
             return request
-        last = self._group_seconds[max(self._group_seconds)] if self._group_seconds else 0.0
+        is_planned = self._plan.seconds is not None
+        is_known = len(self._group_seconds) > 1 or (self._group_seconds and not is_planned)
+        last = self._group_seconds[max(self._group_seconds)] if is_known else 0.0
         last /= self._workshop.executor.parallelism
         return "interval" if self._clock.remaining() <= last / 2 else "no"
 
@@ -346,4 +359,4 @@ class Cycle:
 
 def _recorded_plan(config: Mapping[str, Any]) -> Plan:
     """Return the plan that a cycle was started with."""
-    return Plan(ChildBudget(**config["child"]), config["seconds_per_child"])
+    return Plan(ChildBudget(**config["child"]), config["seconds_per_child"], config.get("seconds_per_pass"))

@@ -120,10 +120,10 @@ class ChildPlanner:
     def _plan_stages(self, budget: Budget, clock: Clock, work: Workload, child: ChildBudget) -> Plan:
         if budget.seconds is None or self.config.examples_per_validation is not None:
             return Plan(child)
-        cost = self._measure(self._propose(self.agent))
+        cost = self._measure(self._head_alone(), is_rough=True)
         if plan_run(clock.remaining(), cost, work) is None:
             raise too_small(budget, cost, work, clock.elapsed())
-        return Plan(full_child(replace(work, passes=MAX_PASSES)), clock.remaining())
+        return Plan(full_child(replace(work, passes=MAX_PASSES)), clock.remaining(), cost.train)
 
     def _plan_run(self, budget: Budget, clock: Clock, work: Workload, child: ChildBudget) -> Plan:
         if budget.children is not None:
@@ -138,7 +138,7 @@ class ChildPlanner:
         validations = TARGET_CHILDREN * work.num_validations
         return Plan(full_child(replace(work, num_validations=validations, passes=MAX_PASSES)), seconds)
 
-    def _measure(self, proposal: Proposal) -> Cost:
+    def _measure(self, proposal: Proposal, *, is_rough: bool = False) -> Cost:
         tell = self.observer
         tell(Preparing("measuring the speed of this machine", 0, 1))
         cost = measure_speed(
@@ -149,14 +149,20 @@ class ChildPlanner:
             self.train_config,
             on_sign_of_life=lambda: tell(Preparing("measuring the speed of this machine", 0, 1)),
             should_stop=self.should_stop,
+            is_rough=is_rough,
         )
         tell(Preparing("measuring the speed of this machine", 1, 1))
         return cost
 
     def _everything(self) -> Proposal:
-        return self._propose(
-            make_agent("finetune", self.backbone.anatomy, self.agent.scoring, _shared(self.config, self.agent))
-        )
+        return self._propose(self._baseline("finetune"))
+
+    def _head_alone(self) -> Proposal:
+        """Return a child of which a training step costs little more than a forward pass."""
+        return self._propose(self._baseline("linear"))
+
+    def _baseline(self, name: str) -> Agent:
+        return make_agent(name, self.backbone.anatomy, self.agent.scoring, _shared(self.config, self.agent))
 
     def _propose(self, agent: Agent) -> Proposal:
         population = Population.start(self.data.name, self.store.root(), ())

@@ -18,6 +18,9 @@ from mu2net.train.group import TrainConfig, TrainGroup
 _BATCHES = 2
 _EVALUATED = 64
 
+ROUGH_IMAGES = 16
+"""Images of a batch, and of a validation, where a rough measurement is enough."""
+
 
 def measure_speed(
     task: TaskData,
@@ -28,6 +31,7 @@ def measure_speed(
     *,
     on_sign_of_life: Callable[[], None],
     should_stop: Callable[[], StopSignal],
+    is_rough: bool = False,
 ) -> Cost:
     """Train and evaluate a few batches, twice, on all workers at once; return the cost of the second time.
 
@@ -41,6 +45,7 @@ def measure_speed(
         config: How children are trained; its budget is not used.
         on_sign_of_life: Called now and then.
         should_stop: Asked before every batch whether to go on.
+        is_rough: Whether one small batch is enough. Large networks take long for a few full ones.
 
     Returns:
         Seconds per example and per image, of one worker.
@@ -55,12 +60,13 @@ def measure_speed(
         if isinstance(event, IntervalDone) and event.interval == 1:
             done.append(event)
 
-    batch = min(config.batch_size, len(task.train))
-    evaluated = min(_EVALUATED, len(task.validation))
+    batch = min(config.batch_size, len(task.train), *([ROUGH_IMAGES] if is_rough else []))
+    evaluated = min(ROUGH_IMAGES if is_rough else _EVALUATED, len(task.validation))
     small = replace(
         config,
         num_validations=2,
-        examples_per_validation=min(_BATCHES * batch, len(task.train)),
+        batch_size=batch,
+        examples_per_validation=min((1 if is_rough else _BATCHES) * batch, len(task.train)),
         max_validation_examples=evaluated,
         evaluation_batch_size=evaluated,
     )

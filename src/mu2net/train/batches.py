@@ -155,32 +155,63 @@ class Batch:
 class TrainBatches:
     """The training batches of all children of a group, in shuffled epochs that follow one another without end.
 
-    A batch that reaches the end of an epoch continues with the next epoch's order. Every batch depends on the key and
-    its number alone.
+    A batch that reaches the end of an epoch continues with the next epoch's order. Every batch depends on the keys, the
+    number of images and its own number alone.
 
     Args:
         reader: The training split.
         batch_size: Images per batch; all of them where there are fewer.
         key: Key of the order and of the augmentation.
+        pool_key: Key of the order of the first epoch, for groups that shall see the same images first; by default
+            that epoch is shuffled like all others.
+        num_images: How many images are seen, the first ones of the first epoch; all by default.
 
     Raises:
         DataError: The split is empty.
+        ValueError: ``num_images`` is given without ``pool_key``, or is smaller than a batch.
     """
 
-    def __init__(self, reader: SplitReader, batch_size: int, key: Key) -> None:
+    def __init__(
+        self,
+        reader: SplitReader,
+        batch_size: int,
+        key: Key,
+        pool_key: Key | None = None,
+        num_images: int | None = None,
+    ) -> None:
         if len(reader.split) == 0:
             raise DataError("the training split is empty; a child needs at least one example")
-        self.reader, self._key = reader, key
+        self.reader, self._key, self._pool_key = reader, key, pool_key
         self.batch_size = min(batch_size, len(reader.split))
+        self.num_images = len(reader.split) if num_images is None else num_images
+        if num_images is not None and (pool_key is None or not self.batch_size <= num_images <= len(reader.split)):
+            raise ValueError(
+                f"{num_images} of {len(reader.split)} images in batches of {self.batch_size}; "
+                "expected a batch at least, and the key of their order"
+            )
         self._order = lru_cache(maxsize=2)(self._shuffle)
 
+    def limited(self, num_images: int) -> TrainBatches:
+        """Return batches of the first images of the first epoch alone."""
+        return TrainBatches(self.reader, self.batch_size, self._key, self._pool_key, num_images)
+
+    @cached_property
+    def pool(self) -> Int64Array:
+        """Which images are seen, in the order of the first epoch where there is a key for it."""
+        everything = len(self.reader.split)
+        if self._pool_key is None:
+            return np.arange(everything)
+        return generator(*self._pool_key, "pool").permutation(everything)[: self.num_images]
+
     def _shuffle(self, epoch: int) -> Int64Array:
-        return generator(*self._key, "order", epoch).permutation(len(self.reader.split))
+        if self._pool_key is not None and epoch == 0:
+            return self.pool
+        return self.pool[generator(*self._key, "order", epoch).permutation(self.num_images)]
 
     def batch(self, step: int) -> Batch:
         """Return the batch of a step, counted from 0 over all intervals."""
         positions = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
-        epochs, places = np.divmod(positions, len(self.reader.split))
+        epochs, places = np.divmod(positions, self.num_images)
         indices = np.concatenate([self._order(int(epoch))[places[epochs == epoch]] for epoch in np.unique(epochs)])
         return Batch(self.reader, indices, self.batch_size, (*self._key, "draws", step), epochs)
 

@@ -33,6 +33,8 @@ class TrainConfig:
             more of them. ``None`` for equal numbers of examples.
         is_comparison: Whether children with ``seconds`` get equal numbers of examples all the same, as many as fit the
             seconds of all together; activations where their networks part are kept for children to come.
+        passes: Passes over the training images that are seen, at least, where ``seconds`` are given and an image that
+            comes again costs far less than a new one: fewer images are seen then, more often. 1 for no such bound.
         views: Augmented views per image that are drawn once and kept; 0 to augment anew in every epoch.
         rounding: Whether activations that enter the trainable slots are rounded.
         device: Where to compute.
@@ -51,6 +53,7 @@ class TrainConfig:
     max_validation_examples: int | None = None
     seconds: float | None = None
     is_comparison: bool = False
+    passes: int = 1
     views: int = 0
     rounding: Rounding = "exact"
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -59,7 +62,7 @@ class TrainConfig:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        names = ("num_validations", "examples_per_validation", "batch_size", "evaluation_batch_size")
+        names = ("num_validations", "examples_per_validation", "batch_size", "evaluation_batch_size", "passes")
         for name in (*names, "max_validation_examples", "threads"):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 import numpy as np
@@ -18,7 +18,7 @@ from mu2net.train.batches import Batch, SplitReader, TrainBatches, evaluation_ba
 from mu2net.train.child import ChildRun
 from mu2net.train.group import TrainConfig
 from mu2net.train.learner import Turn
-from mu2net.train.length import Length, StepCost, fit_length
+from mu2net.train.length import VALIDATION_SHARE, Length, StepCost, fit_length
 from mu2net.train.prefix import Prefixes
 
 _ROUNDS = 2
@@ -32,6 +32,25 @@ MEASURED_SHARE = 0.02
 
 RESERVE = 0.06
 """Share of a child's time that is not planned: on a busy machine a step takes longer than a measured one."""
+
+
+WORTHWHILE_IMAGES = 0.5
+"""Fewer images are seen, more often, only where at least this share is left of those that one pass could show."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a child costs.
+
+    Args:
+        step: What a training step costs, over all training images.
+        validation: What a validation costs.
+        seconds: Its time, without that of the measurement and the reserve.
+    """
+
+    step: StepCost
+    validation: StepCost
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -52,21 +71,52 @@ class Pace:
     prefixes: Prefixes
     now: Callable[[], float] = time.perf_counter
 
-    def length(self, child: ChildRun, seconds: float, sharers: int = 1, companions: int = 1) -> Length:
-        """Return the longest training of a child that fits some seconds, this measurement included.
-
-        The child takes a few steps and evaluates a few images, and is then put back to where it started.
+    def measure(self, child: ChildRun, seconds: float, sharers: int = 1, companions: int = 1) -> Measured:
+        """Return what a child costs; it takes a few steps, evaluates a few images, and is put back to where it started.
 
         Args:
             child: The child, which has not trained yet.
-            seconds: Its time.
+            seconds: Its time, this measurement included.
             sharers: Children that train together on the same frozen prefix, this one included: they divide the time
                 that it takes to compute it.
             companions: Children that do the same work, this one included: it is measured for all of them, and they
                 divide the time for that too.
         """
         step, validation, spent = self._cost(child, sharers, seconds * companions)
-        return fit_length((1.0 - RESERVE) * (seconds - spent / companions), step, validation, self._longest)
+        return Measured(step, validation, (1.0 - RESERVE) * (seconds - spent / companions))
+
+    def num_images(self, measured: Measured) -> int:
+        """Return how many training images a child should see.
+
+        All of them, unless it is bound to pass over them several times and an image that comes again costs far less
+        than a new one: its activation below the trainable slots was kept. Then as many as can be seen that often,
+        but no fewer than half of those that one pass could show.
+
+        Args:
+            measured: What the child costs.
+        """
+        everything, size = len(self.batches.reader.split), self.batches.batch_size
+        step, passes = measured.step, self.config.passes
+        if passes == 1 or step.num_missing is None:
+            return everything
+        checking = min(measured.validation.of(self.config.num_validations), VALIDATION_SHARE * measured.seconds)
+        left = measured.seconds - checking + (everything / size - step.num_missing) * step.fill_seconds
+        once, often = (left / (step.fill_seconds + count * step.seconds) * size for count in (1, passes))
+        if often >= everything or often < WORTHWHILE_IMAGES * min(once, everything):
+            return everything
+        return max(size, int(often))
+
+    def length(self, child: ChildRun, measured: Measured) -> Length:
+        """Return the longest training of a child that fits its time.
+
+        Args:
+            child: The child.
+            measured: What it costs.
+        """
+        size, reader = self.batches.batch_size, self.batches.reader
+        missing = self.prefixes.missing(child.prefix, reader, self.batches.pool, size)
+        step = replace(measured.step, num_missing=None if missing is None else -(-missing // size))
+        return fit_length(measured.seconds, step, measured.validation, self._longest)
 
     def common_length(self, children: Sequence[ChildRun], seconds: float) -> Length:
         """Return the longest training that fits some seconds when all children take it together.

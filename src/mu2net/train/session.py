@@ -28,7 +28,7 @@ from mu2net.train.events import Observer, Phase, Reporter, StopCheck, StopSignal
 from mu2net.train.group import TrainGroup
 from mu2net.train.learner import Turn
 from mu2net.train.length import Length
-from mu2net.train.pace import Pace
+from mu2net.train.pace import Measured, Pace
 from mu2net.train.prefix import Prefixes
 from mu2net.train.team import make_children
 
@@ -85,7 +85,9 @@ class _Session:
         train = SplitReader("train", group.task.train, pipeline, compute, group.views)
         self._validation = SplitReader("validation", group.task.validation, pipeline.without_augmentation(), compute)
         batch_size = min(config.batch_size, config.examples_per_validation)
-        self._batches = TrainBatches(train, batch_size, (*group.seed_key, "batches"))
+        # Groups of one cycle see the same images first, where they may not see all: what one computed the next finds.
+        pool_key = (*group.seed_key[:3], "images") if config.passes > 1 else None
+        self._batches = TrainBatches(train, batch_size, (*group.seed_key, "batches"), pool_key)
         factory = ModuleFactory(group.backbone, source, config.device, group.seed_key)
         self._check("prepare")
         self._reporter.batch("prepare", -1, 0, len(group.jobs))
@@ -128,29 +130,47 @@ class _Session:
     def _set_lengths(self) -> None:
         """Give every child the same number of examples, or as many as fit its seconds.
 
-        Children that do the same work are measured once and get the same number: nothing but their hyperparameters
-        tells them apart. Children that are compared all get the same number.
+        Children that are compared all get the same number.
         """
         config, batch_size = self._group.config, self._batches.batch_size
         examples = min(config.examples_per_validation, len(self._group.task.train))
         given = Length(config.num_validations, examples // batch_size)
-        pace = Pace(config, self._batches, self._validation, self._prefixes)
-        if config.is_comparison and config.seconds is not None:
-            given = pace.common_length(self._children, config.seconds * len(self._children))
+        if config.seconds is not None and not config.is_comparison:
+            self._fit_lengths(config.seconds)
+            return
+        if config.seconds is not None:
+            given = self._pace.common_length(self._children, config.seconds * len(self._children))
+        for child in self._children:
+            child.length = given
+
+    def _fit_lengths(self, seconds: float) -> None:
+        """Measure the children, choose the images that they see, and how long each of them trains.
+
+        Children that do the same work are measured once and get the same length: nothing but their hyperparameters
+        tells them apart.
+
+        Args:
+            seconds: Seconds of every child.
+        """
         sharers = Counter(child.prefix.key("train") for child in self._children)
         works = [(child.prefix.key("train"), *child.shapes) for child in self._children]
         companions = Counter(works)
-        measured: dict[tuple[object, ...], Length] = {}
+        measured: dict[tuple[object, ...], Measured] = {}
         for number, (child, work) in enumerate(zip(self._children, works, strict=True)):
             self._check("prepare")
-            if config.seconds is None or config.is_comparison:
-                child.length = given
-            else:
-                if work not in measured:
-                    seconds, sharing = config.seconds - child.spent_seconds, sharers[child.prefix.key("train")]
-                    measured[work] = pace.length(child, seconds, sharing, companions[work])
-                child.length = measured[work]
+            if work not in measured:
+                sharing = sharers[child.prefix.key("train")]
+                measured[work] = self._pace.measure(child, seconds - child.spent_seconds, sharing, companions[work])
             self._reporter.batch("prepare", -1, number + 1, len(self._children))
+        images = max(self._pace.num_images(found) for found in measured.values())
+        if images < self._batches.num_images:
+            self._batches = self._batches.limited(images)
+        for child, work in zip(self._children, works, strict=True):
+            child.length = self._pace.length(child, measured[work])
+
+    @property
+    def _pace(self) -> Pace:
+        return Pace(self._group.config, self._batches, self._validation, self._prefixes)
 
     def _train(self, active: Sequence[ChildRun], step: int) -> None:
         """Train some children on one batch; those whose loss is not finite drop out."""
@@ -206,6 +226,7 @@ class _Session:
             "attention": config.attention,
             "threads": torch.get_num_threads(),
             "batch_size": self._batches.batch_size,
+            "train_images": self._batches.num_images,
             "validated": len(evaluation_indices(self._validation, config.max_validation_examples)),
             "views": 0 if self._group.pipeline.is_deterministic else config.views,
             "rounding": config.rounding,

@@ -7,6 +7,7 @@ import pytest
 from mu2net.core.agents import make_agent
 from mu2net.core.agents.base import Trained
 from mu2net.core.agents.budgeted import MAX_TRUNKS, PARAMETER_BOUND, PROBED_IMAGES, standard_error, window
+from mu2net.core.outlook import Outlook
 from mu2net.core.population import Population
 from mu2net.core.rng import generator
 
@@ -73,6 +74,32 @@ def test_the_first_task_trains_windows_of_the_root_at_once(build, deep, agent, s
     (more, other), _ = advance(build, deep, agent, after, 0.6, 0.5)
     assert (more.parent_id, trained(more)) == ("a/0/1/0", trained(second))
     assert (other.parent_id, trained(other)) == ("a/0/0/0", trained(first))
+
+
+@pytest.mark.parametrize(
+    ("passes", "first"),
+    [(1e6, ["block_08", "block_09", "block_10"]), (6000, ["block_10", "block_11"]), (3000, ["block_11"])],
+)
+def test_a_window_is_tried_first_where_time_affords_enough_of_it(build, start, passes, first):
+    """The last block costs a tenth of another one: with little time it comes first, as its trunk is computed once."""
+    anatomy = build.vit(depth=12, flops=1150, block_flops=(*[100] * 11, 10))
+    agent = make_agent("budgeted", anatomy, build.scoring(anatomy))
+    population = replace(start(), outlook=Outlook(passes, 2000))
+    windows = [trained(child) for child in agent.propose(population, generator(0), 4)]
+    assert windows[0] == first
+    assert ["block_11"] in windows
+    assert len(windows) == len(agent.windows(population.root, population.outlook))
+    assert ("block_11", "norm") not in agent.windows(population.root)
+
+
+def test_what_is_left_of_the_time_continues_the_best_where_no_other_window_fits(build, start):
+    anatomy = build.vit(depth=12, flops=1150, block_flops=(*[100] * 11, 10))
+    agent = make_agent("budgeted", anatomy, build.scoring(anatomy))
+    population = replace(start(), outlook=Outlook(3000, 2000))
+    _, after = advance(build, anatomy, agent, population, 0.5)
+    for passes, parent, first in ((1e6, "root", "block_08"), (500, "a/0/0/0", "block_11")):
+        (child,) = agent.propose(replace(after, outlook=Outlook(passes, 2000)), generator(0), 1)
+        assert (child.parent_id, trained(child)[0]) == (parent, first)
 
 
 def test_windows_are_bounded_neighbours(build, deep):

@@ -35,6 +35,8 @@ class Stage:
         validated: Validation images at most, the same ones for all of them; ``None`` for the cycle's number.
         examples: Training examples per validation at most; ``None`` for the cycle's number.
         is_comparison: Whether all children train on equally many examples, whatever an example costs each of them.
+        passes: Passes over the images that a child sees, at least, where an image that comes again costs far less than
+            a new one: then the child sees fewer images, more often.
         least: Share of the whole time that must be left; with less of it the cycle ends.
 
     Raises:
@@ -47,15 +49,16 @@ class Stage:
     validated: int | None = None
     examples: int | None = None
     is_comparison: bool = False
+    passes: int = 1
     least: float = 0.03
 
     def __post_init__(self) -> None:
         if not (0.0 < self.share <= 1.0 and 0.0 <= self.least < 1.0):
             raise ValueError(f"share is {self.share}, least is {self.least}; expected ]0, 1] and [0, 1[")
-        counts = (self.validations, self.validated, self.examples)
+        counts = (self.validations, self.validated, self.examples, self.passes)
         if (self.children or 0) < 0 or any(count is not None and count < 1 for count in counts):
             raise ValueError(
-                f"a stage has {self.children} children and {counts} validations, validated images, examples"
+                f"a stage has {self.children} children and {counts} validations, validated images, examples, passes"
             )
 
 

@@ -9,8 +9,10 @@ differently:
    says whose knowledge the task can use. The root's is left only for one that is clearly better.
 2. *Windows*: children that train a window of that trunk each: neighbouring blocks within a bound on their parameters,
    while what lies below and above stays frozen. Batch norms of the window first take the statistics of the task. The
-   first windows get all that is left of the budget.
-3. *Continuation*: where budget is left after all windows, the best children train on.
+   first windows get all that is left of the budget. A window is tried first where the time left affords enough examples
+   of it; where the network is too dear for that, the last block comes first, of which a step costs next to nothing
+   once the trunk is computed. Then fewer images are seen, several times each, instead of many once.
+3. *Continuation*: where budget is left after all windows that it affords, the best children train on.
 """
 
 from __future__ import annotations
@@ -21,8 +23,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from mu2net.core.agents.base import BaseAgent, Stage
-from mu2net.core.anatomy import HEAD, Anatomy
+from mu2net.core.anatomy import HEAD, Anatomy, block_slot
 from mu2net.core.mutation import ChildDraw
+from mu2net.core.outlook import Outlook
 from mu2net.core.path import Path
 from mu2net.core.population import Population
 from mu2net.core.proposal import Origin, Proposal
@@ -33,6 +36,18 @@ PARAMETER_BOUND = 0.25
 
 WINDOW_STARTS = (0.7, 0.55, 0.85)
 """Where windows begin, as a share of the depth, in the order in which they are tried."""
+
+ENOUGH_EXAMPLES = 8000
+"""Training examples that a window needs, about: with fewer, a cheaper window learns more."""
+
+STEP_OVERHEAD = 0.02
+"""What a training step costs beside its FLOPs, per example, in forward passes: reading activations, the optimiser."""
+
+PLANNED_SHARE = 0.8
+"""Share of the time left that goes to training, about: validations take the rest."""
+
+PASSES = 6
+"""Passes over the images that are seen, at least, where new images are far dearer than known ones."""
 
 MAX_TRUNKS = 5
 """Trunks that are compared at most: the root's, and those of the newest tasks."""
@@ -49,8 +64,8 @@ PROBE_EXAMPLES = 1024
 NUM_VALIDATIONS = 3
 """Validations of a child: the last one counts, so more of them cost time and invite luck."""
 
-WORTHWHILE = 0.2
-"""Share of the time that must be left for another generation of windows."""
+WORTHWHILE = 0.1
+"""Share of the time that must be left for another generation."""
 
 LEARNING_RATE = 0.1
 """Where the learning rate starts: gradients are clipped, and few steps must do."""
@@ -98,8 +113,8 @@ class Budgeted(BaseAgent):
         trunks = len(self.trunks(population))
         if population.generation == 0 and trunks > 1:
             share = TRUNK_SHARE * trunks
-            return Stage(trunks, share, 1, PROBED_IMAGES, examples=PROBE_EXAMPLES, is_comparison=True)
-        return Stage(None, 1.0, NUM_VALIDATIONS, least=WORTHWHILE)
+            return Stage(trunks, share, 1, PROBED_IMAGES, examples=PROBE_EXAMPLES, is_comparison=True, passes=PASSES)
+        return Stage(None, 1.0, NUM_VALIDATIONS, passes=PASSES, least=WORTHWHILE)
 
     def propose(self, population: Population, rng: np.random.Generator, n: int) -> list[Proposal]:
         """Return the children of the generation; which one child is does not depend on how many follow it."""
@@ -121,14 +136,23 @@ class Budgeted(BaseAgent):
         ranking = self.ranked(population)
         return next((path for path in ranking if not self._is_head(path)), ranking[0] if ranking else None)
 
-    def windows(self, root: Path) -> list[tuple[str, ...]]:
+    def windows(self, root: Path, outlook: Outlook | None = None) -> list[tuple[str, ...]]:
         """Return the names of the slots of every window, in the order in which they are tried.
+
+        Those of which the time left affords ``ENOUGH_EXAMPLES`` come first, in their usual order with the last block at
+        the end; then the others, the one that affords most first.
 
         Args:
             root: The root path, whose components tell what a copy of a slot costs.
+            outlook: What the time left affords; ``None`` where time does not bound the cycle.
         """
-        found = [window(self.anatomy, root, round(start * self.anatomy.depth)) for start in WINDOW_STARTS]
-        return list(dict.fromkeys(found))
+        depth = self.anatomy.depth
+        starts = [round(start * depth) for start in WINDOW_STARTS]
+        if outlook is None or not self.anatomy.block_flops:
+            return list(dict.fromkeys(window(self.anatomy, root, start) for start in starts))
+        found = dict.fromkeys(window(self.anatomy, root, start) for start in (*starts, depth - 1))
+        examples = {slots: self._examples(slots, outlook) for slots in found}
+        return sorted(found, key=lambda slots: examples[slots] < ENOUGH_EXAMPLES and 1.0 / examples[slots])
 
     def trunks(self, population: Population) -> list[Path]:
         """Return the root and the newest paths of other tasks, one path for each different trunk."""
@@ -136,6 +160,16 @@ class Budgeted(BaseAgent):
         for path in (population.root, *reversed(population.others)):
             trunks.setdefault(self._trunk(path), path)
         return list(trunks.values())[:MAX_TRUNKS]
+
+    def _examples(self, slots: Collection[str], outlook: Outlook) -> float:
+        """Return about how many training examples of a window the time left affords."""
+        total, blocks = self.anatomy.flops, list(enumerate(self.anatomy.block_flops))
+        trained = [index for index, _ in blocks if block_slot(index).name in slots]
+        entered = sum(flops for index, flops in blocks if index >= trained[0])
+        above = sum(flops for index, flops in blocks if index > trained[-1])
+        below = (total - entered) / total
+        step = (3 * (entered - above) + 2 * above) / total + STEP_OVERHEAD
+        return outlook.examples(below, step, PLANNED_SHARE)
 
     def _best_trunk(self, root: Path, heads: Sequence[Path]) -> Path:
         """Return the best head; one on the root's trunk, unless the best is better by more than a standard error.
@@ -168,9 +202,16 @@ class Budgeted(BaseAgent):
         return frozenset(component.slot.name for component in path.components if component.task == path.task)
 
     def _untried(self, population: Population) -> list[tuple[str, ...]]:
-        """Return the windows that no child of the task has trained."""
+        """Return the windows that no child of the task has trained; after the first, only those that time affords.
+
+        For the others it is better spent on the children that there are: their trunks are computed.
+        """
         tried = {self._trained(path) - self._forced for path in population.own}
-        return [slots for slots in self.windows(population.root) if set(slots) - self._forced not in tried]
+        outlook = population.outlook
+        windows = [slots for slots in self.windows(population.root, outlook) if set(slots) - self._forced not in tried]
+        if outlook is None or not self.anatomy.block_flops or not any(tried):
+            return windows
+        return [slots for slots in windows if self._examples(slots, outlook) >= ENOUGH_EXAMPLES]
 
     def _child(
         self, population: Population, parent: Path, slots: Collection[str], rng: np.random.Generator
