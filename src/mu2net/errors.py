@@ -13,9 +13,10 @@ Mu2NetError
 ├── StoreError                what lies on disk
 │   ├── ComponentError        a component missing, truncated or altered
 │   ├── FormatError           a system of another format version
-│   ├── LockedError           another process evolves this system
+│   ├── LockedError           another process evolves this task
+│   ├── LeaseLostError        another process took over what this one was doing
 │   └── UnknownComponentError a digest that nobody published
-├── PrivacyError              knowledge of a private task would reach another task
+├── PrivacyError              data of a task would shape another one that may not use it
 └── WorkerError               a worker process failed, or ended without an answer
 ```
 
@@ -102,7 +103,11 @@ class FormatError(StoreError):
 
 
 class LockedError(StoreError):
-    """Another process evolves this system."""
+    """Another process evolves this task."""
+
+
+class LeaseLostError(StoreError):
+    """Another process took over what this one was doing; nothing of it was written."""
 
 
 class UnknownComponentError(StoreError):
@@ -110,7 +115,7 @@ class UnknownComponentError(StoreError):
 
 
 class PrivacyError(Mu2NetError):
-    """Knowledge of a private task would reach another task."""
+    """Data of a task would shape another one that may not use it."""
 
 
 class WorkerError(Mu2NetError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,6 +27,12 @@ from mu2net.search.events import (
     Published,
     Publishing,
 )
+from mu2net.store.backup import Backup
+from mu2net.store.collect import Collected
+from mu2net.store.provenance import Origin, Provenance, SlotProvenance
+from mu2net.store.removal import Removal
+from mu2net.store.repair import Repaired
+from mu2net.store.usage import TaskUsage, Usage
 from mu2net.system.summary import (
     ChildSummary,
     EvaluationSummary,
@@ -75,6 +82,8 @@ class FakeSystem:
     errors: dict[str, BaseException]
     tasks_of_it: list[TaskSummary]
     verification: Verification
+    repaired: Repaired
+    removed: tuple[str, ...]
     events: list[object]
     unevolved, damaged = PETS, DAMAGED
 
@@ -164,10 +173,61 @@ class FakeSystem:
         )
         return [replace(child, id="pets/0/0/0", quality=0.5, is_kept=False, is_live=False, mutations=()), child]
 
-    def verify(self, *, observer: Callable[[object], None]) -> Verification:
-        self._note("verify")
+    def verify(self, *, observer: Callable[[object], None], **options: Any) -> Verification:
+        self._note("verify", **options)
         observer(Preparing("hashing components", 1, 40))
         return self.verification
+
+    def quarantine(self, digests: Sequence[str]) -> list[Path]:
+        self._note("quarantine", digests=tuple(digests))
+        return [Path("quarantine") / f"{digest[:8]}.safetensors.0" for digest in digests]
+
+    def repair(self, other: Path, digests: Sequence[str]) -> Repaired:
+        self._note("repair", other=other, digests=tuple(digests))
+        return self.repaired
+
+    def backup(self, where: str, *, observer: Callable[[object], None]) -> Backup:
+        self._note("backup", where=where)
+        observer(Preparing("copying", 1, 2))
+        return Backup(12, 30, 4_500_000)
+
+    def provenance(self, name: str) -> Provenance:
+        self._note("provenance", name=name)
+        at = datetime(2026, 11, 1, 12, 30, tzinfo=UTC)
+        root = Origin("root", None, "", "0.1.0", at, None, None, ())
+        own = Origin("pets/0/1/2", "pets", "mu2net", "0.1.0", at, Digest("d" * 64), "clone:norm", ("flowers", "pets"))
+        slots = (
+            SlotProvenance("stem", Digest("a" * 64), (root,), ()),
+            SlotProvenance("norm", Digest("b" * 64), (own,), (Digest("d" * 64), Digest("e" * 64))),
+        )
+        return Provenance(name, "pets/0/1/2", ("flowers", "pets"), slots, self.removed)
+
+    def plan_removal(self, name: str, *, with_influence: bool) -> Removal:
+        self._note("plan_removal", name=name, with_influence=with_influence)
+        paths = {name: f"{name}/0/0/0", **({"pets": "pets/0/1/2"} if with_influence else {})}
+        return Removal(name, paths, ((name, 3),), with_influence)
+
+    def remove(self, name: str, *, with_influence: bool) -> Removal:
+        self._note("remove", name=name, with_influence=with_influence)
+        return self.plan_removal(name, with_influence=with_influence)
+
+    def undo(self) -> Removal:
+        self._note("undo")
+        return self.plan_removal("flowers", with_influence=False)
+
+    def collect(self, *, is_dry: bool, **options: Any) -> Collected:
+        self._note("collect", is_dry=is_dry, **options)
+        files = (Digest("a" * 64), Digest("b" * 64))
+        return Collected(files, 2_500_000, 1, (Path(".tmp-1"),), is_done=not is_dry)
+
+    def compact_history(self, name: str | None = None) -> int:
+        self._note("compact_history", name=name)
+        return 7
+
+    def usage(self) -> Usage:
+        self._note("usage")
+        rows = (TaskUsage(None, 10, 13_600_000), TaskUsage("pets", 4_000_000, 9_600_000))
+        return Usage(rows, 17_600_000, 950_000_000, 512)
 
 
 @pytest.fixture
@@ -185,6 +245,8 @@ def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[FakeSystem]:
         errors: dict[str, BaseException] = {}  # noqa: RUF012
         tasks_of_it = [PETS_EVOLVED, FLOWERS]  # noqa: RUF012
         verification = INTACT
+        repaired = Repaired((Digest("a" * 64),), ())
+        removed = ()
         events: list[object] = []  # noqa: RUF012
 
     monkeypatch.setattr(mu2net.system, "System", Fresh)

@@ -42,6 +42,7 @@ def test_add_passes_everything_on(run, fake):
     result = run(
         *("add", "pets", "/data/pets", "--private", "--val", "v", "--test", "t", "--image-column", "i"),
         *("--label-column", "l", "--group-column", "g", "--skip-bad-images"),
+        *("--allow-from", "flowers, cars", "--deny-from", "faces"),
     )
     assert result.exit_code == 0
     assert fake.calls[1] == (
@@ -55,6 +56,8 @@ def test_add_passes_everything_on(run, fake):
             "label_column": "l",
             "group_column": "g",
             "is_private": True,
+            "allow_from": ("flowers", "cars"),
+            "deny_from": ("faces",),
             "skip_bad_images": True,
         },
     )

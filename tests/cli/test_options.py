@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mu2net.cli.options import parse_duration, parse_settings, parse_size
+from mu2net.cli.options import parse_duration, parse_settings, parse_share, parse_size
 from mu2net.errors import ConfigError
 
 
@@ -74,3 +74,14 @@ def test_sizes(text, size):
 def test_no_sizes(text):
     with pytest.raises(ConfigError, match=r"--cache-limit is .*; expected a size such as 500MB"):
         parse_size("--cache-limit", text)
+
+
+@pytest.mark.parametrize(("text", "share"), [("5%", 0.05), (" 0.5 ", 0.5), ("100 %", 1.0), ("1", 1.0)])
+def test_shares(text, share):
+    assert parse_share(text) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("text", ["", "%", "0", "0%", "101%", "1.5", "-5%", "five"])
+def test_what_is_no_share(text):
+    with pytest.raises(ConfigError, match="is no share"):
+        parse_share(text)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,18 @@ def store(tmp_path: Path) -> Store:
     made = create(tmp_path / "system")
     made.add_task(task())
     return made
+
+
+@pytest.fixture
+def learn(make_task: Callable[..., TaskRecord], make_child: Callable[..., TrainedRecord]) -> Callable[..., CorePath]:
+    """Adds a task where it is missing, and publishes a child of a parent for it."""
+
+    def run(store: Store, name: str, parent: CorePath, seed: int, **options: object) -> CorePath:
+        if name not in {known.name for known in store.tasks()}:
+            store.add_task(replace(make_task(name), **options))
+        cycle = store.start_cycle(name, "mu2net", seed, {"live": [path.id for path in store.live_paths()]})
+        child = store.record_child(cycle, make_child(parent, seed))
+        probe = {"logits": torch.full((2, 3), float(seed))}
+        return store.publish(cycle, child.id, Metrics(0.9, 1, test=0.8), probe, {})
+
+    return run

@@ -205,7 +205,7 @@ HEAD = Slot("head", "head")
 def write(directory, start, finished):
     store = Store.open(directory)
     shared = [SlotPlan(component.slot, "share", component.digest) for component in store.root().components[:2]]
-    with store.evolving():
+    with store.evolving("digits"):
         for seed in itertools.count(start):
             cycle = store.running_cycle("digits") or store.start_cycle("digits", "mu2net", seed, {})
             tensors = {"weight": torch.full((64, 64), float(seed))}
@@ -307,5 +307,7 @@ def test_only_the_seam_touches_files():
         for node in ast.walk(ast.parse(module.read_text())):
             if isinstance(node, ast.Call):
                 called = ast.unparse(node.func)
+                if called == "Store.open" or "files." in called:
+                    continue
                 assert called.rpartition(".")[2] not in forbidden, (module.name, called)
                 assert not called.startswith(("os.", "shutil.")) or called == "os.getpid", (module.name, called)

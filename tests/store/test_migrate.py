@@ -70,7 +70,7 @@ def test_a_newer_revision_is_refused_and_says_what_it_needs(store):
     connection.execute("UPDATE alembic_version SET version_num = '9999'")
     connection.execute("""UPDATE events SET payload = '{"version": "7.1.0"}' WHERE kind = 'registry_migrated'""")
     connection.commit()
-    with pytest.raises(FormatError, match=r"'9999', written by mu2net 7\.1\.0.*up to '0001'.*install"):
+    with pytest.raises(FormatError, match=r"'9999', written by mu2net 7\.1\.0.*up to '0002'.*install"):
         Store.open(store.directory)
     connection.execute("DROP TABLE events")
     connection.commit()

@@ -30,7 +30,8 @@ def test_a_system_is_what_it_was_made_of(store):
     assert again.config == store.config
     assert again.config.backbone == {"kind": "tiny", "dim": 4}
     assert again.config.seed == 7
-    assert sorted(entry.name for entry in store.directory.iterdir()) == ["components", "mu2net.toml", "registry.sqlite"]
+    names = sorted(entry.name for entry in store.directory.iterdir())
+    assert names == ["components", "mu2net.toml", "registry.seal", "registry.sqlite"]
 
 
 def test_the_root_comes_back(store, make_tensors):

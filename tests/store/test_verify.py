@@ -4,10 +4,17 @@ import sqlite3
 
 import pytest
 import torch
+from sqlalchemy import select
 
 from mu2net.core.path import Metrics
-from mu2net.errors import ComponentError
-from mu2net.store.verify import verify_files
+from mu2net.errors import ComponentError, ConfigError
+from mu2net.store.collect import compact_history
+from mu2net.store.schema import CheckRow
+from mu2net.store.store import Store
+from mu2net.store.verify import check_files, verify_files
+
+HEAD = {"weight": torch.randn(3, 4, generator=torch.Generator().manual_seed(520)), "bias": torch.full((3,), 520.0)}
+"""The head of the child that is made from seed 20."""
 
 
 def damage(file, data):
@@ -66,10 +73,19 @@ def test_every_damaged_file_is_named_with_its_tasks(two_tasks):
         two_tasks.load(stem)
 
 
-def test_a_path_that_is_history_needs_no_files_but_a_running_cycle_does(two_tasks, make_child):
+def test_a_file_of_history_alone_is_found_to_be_lost_unless_it_was_collected(two_tasks):
     lost = two_tasks.path("digits/0/0/1").digests[3]
     two_tasks.components.file(lost).unlink()
-    assert verify_files(two_tasks) == []
+    (finding,) = verify_files(two_tasks)
+    assert (finding.digest, finding.tasks) == (lost, ("digits",))
+    compact_history(two_tasks)
+    (finding,) = verify_files(two_tasks)
+    assert finding.tasks == (), "no path needs it any more"
+    two_tasks.components.put(HEAD)
+    assert two_tasks.components.size(lost) > 0
+
+
+def test_a_running_cycle_needs_its_files(two_tasks, make_child):
     cycle = two_tasks.start_cycle("digits", "mu2net", 1, {})
     child = two_tasks.record_child(cycle, make_child(two_tasks.root(), 40))
     two_tasks.components.file(child.digests[3]).unlink()
@@ -82,6 +98,56 @@ def test_a_registry_that_disagrees_about_a_size_is_found(two_tasks):
     connection.execute("UPDATE components SET num_bytes = num_bytes + 1 WHERE digest = ?", [head])
     connection.commit()
     connection.close()
-    (finding,) = verify_files(two_tasks)
+    finding, registry = verify_files(two_tasks)
     assert (finding.digest, finding.role, finding.tasks) == (head, "component", ("digits",))
     assert "but the registry says" in finding.message
+    assert (registry.digest, registry.role) == ("", "registry")
+    assert "altered" in registry.message
+
+
+def test_a_changed_configuration_is_found(two_tasks):
+    file = two_tasks.directory / "mu2net.toml"
+    file.write_text(file.read_text().replace("seed = 7", "seed = 8"))
+    (finding,) = verify_files(Store.open(two_tasks.directory))
+    assert finding.role == "config"
+    assert "mu2net.toml was altered" in finding.message
+
+
+def test_a_file_that_no_row_names_is_checked_too(two_tasks):
+    digest = two_tasks.components.put({"weight": torch.ones(5)})
+    assert verify_files(two_tasks) == []
+    damage(two_tasks.components.file(digest), b"x" * 100)
+    (finding,) = verify_files(two_tasks)
+    assert (finding.digest, finding.role, finding.tasks) == (digest, "orphan", ())
+
+
+def test_a_quick_check_reads_nothing_but_sees_what_is_missing_or_of_another_size(two_tasks):
+    stem, _, norm, head = two_tasks.live_path("digits").digests
+    files = two_tasks.components
+    altered = bytearray(files.file(stem).read_bytes())
+    altered[-1] ^= 1
+    damage(files.file(stem), bytes(altered))
+    assert check_files(two_tasks, "quick").findings == ()
+    damage(files.file(norm), b"x")
+    files.file(head).unlink()
+    assert {finding.digest for finding in check_files(two_tasks, "quick").findings} == {norm, head}
+    assert {finding.digest for finding in check_files(two_tasks).findings} == {stem, norm, head}
+
+
+def test_samples_read_everything_in_turn(two_tasks):
+    number = len(list(two_tasks.components.digests()))
+    read = [check_files(two_tasks, "sample", 0.2).num_files for _ in range(10)]
+    assert all(0 < count < number for count in read)
+    with two_tasks.registry.reading() as session:
+        rows = [(row.checked_at, row.digest) for row in session.scalars(select(CheckRow))]
+    assert len(rows) == number
+    _, oldest = min(rows)
+    damage(two_tasks.components.file(oldest), b"x")
+    (finding,) = check_files(two_tasks, "sample", 0.01).findings
+    assert finding.digest == oldest
+
+
+def test_a_share_that_is_none_is_refused(two_tasks):
+    for share in (0.0, 1.5, -1.0):
+        with pytest.raises(ConfigError, match="share of a sample"):
+            check_files(two_tasks, "sample", share)

@@ -222,14 +222,14 @@ answer = {
     "children": len(system.history("one")),
 }
 try:
-    system.evolve("two", children=1)
+    system.evolve("one", children=1)
 except LockedError as error:
     answer["refused"] = str(error)
 print(json.dumps(answer))
 """
 
 
-def test_others_may_read_but_not_evolve_meanwhile(system, small, template):
+def test_others_may_read_but_not_evolve_the_task_meanwhile(system, small, template):
     system.evolve("two", children=2, **small)
     image = template.parent / "two" / "test" / "red" / "0.png"
     answers = []

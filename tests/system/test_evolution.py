@@ -248,7 +248,7 @@ class TestFaults:
     def test_the_lock_is_free_again_after_an_error(self, system, small):
         with pytest.raises(UnknownNameError):
             system.evolve("one", agent="nobody", children=1)
-        with Store.open(system.directory).evolving():
+        with Store.open(system.directory).evolving("one"):
             pass
 
 

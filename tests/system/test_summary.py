@@ -19,7 +19,7 @@ INTACT = Verification(
 def test_what_was_proved_is_one_sentence():
     assert INTACT.is_intact
     assert INTACT.sentence() == (
-        "Nothing was forgotten: 12 components of 2 tasks hash to their names, and all 80 probe logits are bit-equal "
+        "Nothing was forgotten: 12 files of 2 tasks hash to their names, and all 80 probe logits are bit-equal "
         "to those recorded at publication"
     )
     assert "of 1 task hash" in replace(INTACT, probes=INTACT.probes[:1]).sentence()

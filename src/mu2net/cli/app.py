@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mu2net.cli import create, demo, evolve, inspection, use, verify
+from mu2net.cli import audit, create, demo, evolve, inspection, space, use, verify
 from mu2net.cli.failures import CommandGroup
 from mu2net.cli.options import DEFAULT_SYSTEM, SYSTEM_VARIABLE
 from mu2net.errors import ConfigError
@@ -62,6 +62,15 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "predict": use.predict,
     "eval": use.evaluate,
     "verify": verify.verify,
+    "repair": verify.repair,
+    "backup": verify.backup,
+    "restore": verify.restore,
+    "provenance": audit.provenance,
+    "remove": audit.remove,
+    "undo": audit.undo,
+    "collect": space.collect,
+    "compact-history": space.compact_history,
+    "du": space.du,
     "agents": inspection.agents,
     "demo": demo.demo,
 }

@@ -32,6 +32,13 @@ SeedOption = Annotated[int, typer.Option(metavar="N", help="Seed of all that is 
 
 NewNameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the new task.")]
 SourceArgument = Annotated[str, typer.Argument(metavar="SOURCE", help=_SOURCE_HELP)]
+AllowOption = Annotated[
+    str | None,
+    typer.Option("--allow-from", metavar="NAMES", help="The only tasks whose data may shape this one: A,B."),
+]
+DenyOption = Annotated[
+    str | None, typer.Option("--deny-from", metavar="NAMES", help="Tasks whose data may not shape this one: A,B.")
+]
 PrivateOption = Annotated[bool, typer.Option("--private", help="What this task learns never reaches another task.")]
 ValidationOption = Annotated[str | None, typer.Option(metavar="SOURCE", help="Source of the validation split.")]
 TestOption = Annotated[str | None, typer.Option(metavar="SOURCE", help="Source of the test split.")]
@@ -71,6 +78,8 @@ def add(
     name: NewNameArgument,
     source: SourceArgument,
     private: PrivateOption = False,
+    allow_from: AllowOption = None,
+    deny_from: DenyOption = None,
     val: ValidationOption = None,
     test: TestOption = None,
     image_column: ImageColumnOption = None,
@@ -91,6 +100,8 @@ def add(
             label_column=label_column,
             group_column=group_column,
             is_private=private,
+            allow_from=None if allow_from is None else _names(allow_from),
+            deny_from=_names(deny_from or ""),
             skip_bad_images=skip_bad_images,
             observer=view,
         )
@@ -98,6 +109,11 @@ def add(
         print_json(summary.to_dict())
     else:
         _print_added(summary, system_directory(context, system))
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Return the names in a list that is separated by commas."""
+    return tuple(name for name in (part.strip() for part in text.split(",")) if name)
 
 
 def _print_added(task: TaskSummary, directory: Path) -> None:

@@ -103,3 +103,21 @@ def _value(text: str) -> int | float | str | bool:
         except ValueError:
             continue
     return text
+
+
+def parse_share(text: str) -> float:
+    """Return a share in ]0, 1].
+
+    Args:
+        text: ``5%`` or ``0.05``.
+
+    Raises:
+        ConfigError: The text is no share.
+    """
+    compact = text.strip()
+    number, is_percent = compact.removesuffix("%").strip(), compact.endswith("%")
+    if re.fullmatch(r"\d+(?:\.\d+)?", number, re.ASCII):
+        share = float(number) / (100 if is_percent else 1)
+        if 0.0 < share <= 1.0:
+            return share
+    raise ConfigError(f"{text!r} is no share; expected for instance 5% or 0.05")

@@ -71,6 +71,8 @@ class Path:
         is_private: Whether it may never seed another task.
         mutations: What was drawn for it.
         rates: Mutation probabilities that it carries (mu2Net+).
+        influence: The tasks whose data shaped any of its parameters, its own included (docs/format.md: provenance);
+            empty for the root, and before it is recorded.
     """
 
     id: str
@@ -83,6 +85,7 @@ class Path:
     is_private: bool = False
     mutations: tuple[Mutation, ...] = ()
     rates: Mapping[str, float] = field(default_factory=dict)
+    influence: frozenset[str] = frozenset()
 
     @property
     def quality(self) -> float:

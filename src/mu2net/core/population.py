@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from mu2net.core.compartment import Compartment, barred
 from mu2net.core.component import Digest
 from mu2net.core.outlook import Outlook
 from mu2net.core.path import Path
@@ -54,10 +55,12 @@ class Population:
         live: Iterable[Path],
         lineage: Mapping[str, Path] | None = None,
         picks: Mapping[str, int] | None = None,
+        compartments: Mapping[str, Compartment] | None = None,
     ) -> Population:
         """Return the population at the start of a cycle.
 
-        Private paths of other tasks are left out as parents, whatever the agent; they only count as sharers.
+        Paths that may not shape the task (private ones of other tasks, and those that its compartment bars) are left
+        out as parents, whatever the agent; they only count as sharers.
 
         Args:
             task: The active task.
@@ -65,6 +68,7 @@ class Population:
             live: The live paths of all tasks, oldest first.
             lineage: Every recorded path by id.
             picks: How often each path was picked for this task in earlier cycles (``selection.count_picks``).
+            compartments: The compartments of all tasks by name; none by default.
         """
         paths = [path for path in live if path.task is not None]
         others = [path for path in paths if path.task != task]
@@ -72,7 +76,11 @@ class Population:
             task=task,
             root=root,
             own=tuple(path for path in paths if path.task == task),
-            others=tuple(path for path in others if not path.is_private),
+            others=tuple(
+                path
+                for path in others
+                if not (path.is_private or barred(task, {path.task or "", *path.influence}, compartments or {}))
+            ),
             sharers=count_sharers(others),
             lineage={path.id: path for path in (lineage or {}).values() if path.task == task or not path.is_private},
             picks=dict(picks or {}),

@@ -202,7 +202,7 @@ class Cycle:
             path for path in lineage.values() if path.task == record.task and not path.id.startswith(self._prefix())
         )
         picks = count_picks(earlier, record.task, record.agent)
-        population = Population.start(record.task, store.root(), live, lineage, picks)
+        population = Population.start(record.task, store.root(), live, lineage, picks, store.compartments())
         return self._agent.begin(population, generator(record.seed, record.task, record.number, "begin"))
 
     def _recorded(self) -> dict[str, Trained]:

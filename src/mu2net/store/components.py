@@ -17,7 +17,7 @@ import torch
 
 from mu2net.core.component import Digest
 from mu2net.errors import ComponentError
-from mu2net.store.files import Files
+from mu2net.store.files import TEMPORARY_PREFIX, Files
 
 SUFFIX = ".safetensors"
 
@@ -166,6 +166,50 @@ class ComponentFiles:
                 stem = name.removesuffix(SUFFIX)
                 if name.endswith(SUFFIX) and _DIGEST.fullmatch(stem):
                     yield Digest(stem)
+
+    def read(self, digest: Digest) -> bytes:
+        """Return the bytes of a component's file, which are those that its name says.
+
+        Raises:
+            ComponentError: The file is missing, truncated or altered.
+        """
+        return self._read(digest)
+
+    def restore(self, digest: Digest, data: bytes) -> None:
+        """Put bytes that hash to a digest where its file belongs.
+
+        Raises:
+            OSError: The file cannot be written.
+            ValueError: They do not hash to it.
+        """
+        if digest_of(data) != digest:
+            raise ValueError(f"{len(data)} bytes do not hash to {digest}")
+        file = self.file(digest)
+        self._files.make_folder(file.parent)
+        self._files.replace(file, data, 0o444)
+
+    def modified(self, digest: Digest) -> float:
+        """Return when a component's file was written, in seconds since the epoch.
+
+        Raises:
+            OSError: It is not there.
+        """
+        return self._files.modified(self.file(digest))
+
+    def remove(self, digest: Digest) -> None:
+        """Remove a component's file; one that is not there is none."""
+        file = self.file(digest)
+        if self._files.is_file(file):
+            self._files.remove(file)
+
+    def temporary_files(self) -> Iterator[Path]:
+        """Yield the files that a crash left behind unfinished, and those that are being written."""
+        if not self._files.is_folder(self._folder):
+            return
+        for folder in self._files.names(self._folder):
+            for name in self._files.names(self._folder / folder):
+                if name.startswith(TEMPORARY_PREFIX):
+                    yield self._folder / folder / name
 
     def _read(self, digest: Digest) -> bytes:
         file = self.file(digest)

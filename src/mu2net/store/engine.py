@@ -18,6 +18,8 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 from sqlalchemy.orm import Session
 
 from mu2net.errors import ConfigError, StoreError
+from mu2net.store.files import Files, nothing_lost
+from mu2net.store.seal import Seal
 
 BUSY_SECONDS = 30.0
 """How long a statement waits for another process's transaction before it gives up."""
@@ -61,14 +63,17 @@ class Registry:
 
     Args:
         engine: From ``registry_engine``.
+        files: The seam to the file system, for the seal.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, files: Files | None = None) -> None:
         self.engine = engine
         is_file = engine.dialect.name == "sqlite"
         self.where = str(engine.url.database) if is_file else engine.url.render_as_string(hide_password=True)
         """What messages call the registry: its file, or its URL without a password."""
         self._writer = engine.execution_options(**{_WRITES: True})
+        self.seal = Seal(Path(self.where), files or Files()) if is_file and engine.url.database else None
+        """What its bytes hash to; ``None`` where it is no file."""
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -88,8 +93,10 @@ class Registry:
             StoreError: The registry cannot be written; nothing was changed.
         """
         with self._explained("written"), Session(self._writer) as session, session.begin():
-            session.connection()  # takes the turn now, not at the first statement
+            connection = session.connection()  # takes the turn now, not at the first statement
             yield session
+            session.flush()
+            self._seal(connection)
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
@@ -100,6 +107,23 @@ class Registry:
         """
         with self._explained("migrated"), self._writer.begin() as connection:
             yield connection
+            self._seal(connection)
+
+    def problem(self) -> str | None:
+        """Return what is wrong with the registry's bytes; ``None`` where nothing is, or they have no seal."""
+        if self.seal is None:
+            return None
+        try:
+            with self.reading() as session:
+                return self.seal.problem(driver_connection(session.connection()))
+        except StoreError as error:
+            return str(error)
+
+    def _seal(self, connection: Connection) -> None:
+        """Write down what the bytes will be once the transaction has committed."""
+        if self.seal is not None:
+            with nothing_lost(f"seal {self.seal.file}"):
+                self.seal.write(driver_connection(connection))
 
     @contextmanager
     def _explained(self, verb: str) -> Iterator[None]:
@@ -110,6 +134,13 @@ class Registry:
             raise StoreError(
                 f"registry {self.where} cannot be {verb}: {message}; nothing was changed; {_way_out(message)}"
             ) from error
+
+
+def driver_connection(connection: Connection) -> sqlite3.Connection:
+    """Return SQLite's own connection below one of SQLAlchemy's."""
+    found: Any = connection.connection.driver_connection
+    driver: sqlite3.Connection = found
+    return driver
 
 
 def _way_out(message: str) -> str:

@@ -8,7 +8,6 @@ registry's own input and output.)
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import secrets
 from collections.abc import Iterator
@@ -19,18 +18,6 @@ from mu2net.errors import StoreError
 
 TEMPORARY_PREFIX = ".tmp-"
 """How files begin that are not complete yet; a crash can leave them behind, and nothing ever reads them."""
-
-_locked: set[int] = set()
-
-
-def _forget_locks_after_fork() -> None:
-    """Close inherited lock files in a forked child, so that a lock dies with the process that took it."""
-    for descriptor in _locked:
-        os.close(descriptor)
-    _locked.clear()
-
-
-os.register_at_fork(after_in_child=_forget_locks_after_fork)
 
 
 class Files:
@@ -130,34 +117,26 @@ class Files:
             raise
         self.sync_folder(file.parent)
 
-    def lock(self, file: Path) -> int | None:
-        """Return a descriptor that holds the exclusive lock of a file, or ``None`` where it is taken.
+    def modified(self, file: Path) -> float:
+        """Return when a file was changed last, in seconds since the epoch."""
+        return file.stat().st_mtime
 
-        The operating system releases the lock when this process ends, however it ends; forked children do not keep it.
-        """
-        descriptor = os.open(file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+    def read_text(self, file: str) -> str | None:
+        """Return the text of a file, ``None`` where it cannot be read."""
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
+            return Path(file).read_text(errors="replace")
         except OSError:
-            os.close(descriptor)
-            raise
-        _locked.add(descriptor)
-        return descriptor
+            return None
 
-    def rewrite(self, descriptor: int, data: bytes) -> None:
-        """Make a locked file hold ``data``."""
-        os.ftruncate(descriptor, 0)
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        self.write(descriptor, data)
-
-    def unlock(self, descriptor: int) -> None:
-        """Empty a file and release its lock, which ``lock`` took."""
-        os.ftruncate(descriptor, 0)
-        _locked.discard(descriptor)
-        os.close(descriptor)
+    def is_process(self, pid: int) -> bool:
+        """Return whether a process of this id runs on this host."""
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        return True
 
 
 @contextmanager

@@ -9,9 +9,10 @@ from typing import Any, cast
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from mu2net.core.compartment import Compartment
 from mu2net.core.component import Component, Digest, Slot
 from mu2net.core.path import Path
-from mu2net.errors import UnknownNameError
+from mu2net.errors import ConfigError, UnknownNameError
 from mu2net.store.codec import metrics_from_json, mutations_from_json, proposal_from_json
 from mu2net.store.records import (
     ChildRecord,
@@ -34,20 +35,51 @@ IN_PUBLISHED_ORDER: Order = (PathRow.publication,)
 def task_record(row: TaskRow) -> TaskRecord:
     """Return a task from its row."""
     return TaskRecord(
-        row.name, row.source, tuple(row.classes), row.fingerprint, row.is_private, row.counts, row.created_at
+        row.name,
+        row.source,
+        tuple(row.classes),
+        row.fingerprint,
+        row.is_private,
+        row.counts,
+        row.created_at,
+        allow_from=None if row.allow_from is None else tuple(row.allow_from),
+        deny_from=tuple(row.deny_from),
+        removed_at=row.removed_at,
     )
 
 
-def task_row(session: Session, name: str) -> TaskRow:
+def task_row(session: Session, name: str, *, is_removed_too: bool = False) -> TaskRow:
     """Return the row of a task.
+
+    Args:
+        session: In a transaction.
+        name: Name of the task.
+        is_removed_too: Whether a task that was removed is returned like any other.
 
     Raises:
         UnknownNameError: There is no such task; names the closest match.
+        ConfigError: It was removed.
     """
     row = session.get(TaskRow, name)
     if row is None:
-        raise UnknownNameError("task", name, session.scalars(select(TaskRow.name)))
+        known = select(TaskRow.name).where(TaskRow.removed_at.is_(None))
+        raise UnknownNameError("task", name, session.scalars(known))
+    if row.removed_at is not None and not is_removed_too:
+        raise ConfigError(
+            f"task {name!r} was removed on {row.removed_at:%Y-%m-%d}; "
+            "within the grace period `mu2net undo` brings it back"
+        )
     return row
+
+
+def compartments(session: Session) -> dict[str, Compartment]:
+    """Return the compartments of all tasks by name, removed ones included."""
+    return {
+        row.name: Compartment(
+            row.is_private, None if row.allow_from is None else frozenset(row.allow_from), frozenset(row.deny_from)
+        )
+        for row in session.scalars(select(TaskRow))
+    }
 
 
 def cycle_record(row: CycleRow) -> CycleRecord:
@@ -142,4 +174,5 @@ def _path(row: PathRow, components: Sequence[Component]) -> Path:
         is_private=row.is_private,
         mutations=mutations_from_json(row.mutations),
         rates=row.rates,
+        influence=frozenset(row.influence),
     )

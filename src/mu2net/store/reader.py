@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from sqlalchemy import select
 
+from mu2net.core.compartment import Compartment
 from mu2net.core.component import Digest
 from mu2net.core.path import ROOT_ID, Path
 from mu2net.errors import UnknownComponentError, UnknownNameError
@@ -17,10 +18,14 @@ from mu2net.store.components import ComponentFiles
 from mu2net.store.config import SystemConfig
 from mu2net.store.engine import Registry
 from mu2net.store.files import Files
+from mu2net.store.lease import Leases
 from mu2net.store.records import ChildRecord, ComponentRecord, CycleRecord, EventRecord, TaskRecord
-from mu2net.store.schema import ComponentRow, CycleRow, EventRow, PathRow, ProbeRow, TaskRow
+from mu2net.store.schema import ComponentRow, CycleRow, EventRow, FactRow, PathRow, ProbeRow, TaskRow
 
 COMPONENTS_NAME = "components"
+
+CONFIG_FACT = "config"
+"""Name of the fact that says what ``mu2net.toml`` hashes to."""
 
 
 class StoreReader:
@@ -37,13 +42,30 @@ class StoreReader:
         self.directory = directory
         self.config = config
         self.components = ComponentFiles(directory / COMPONENTS_NAME, files)
+        self.leases = Leases(registry, files)
         self._registry = registry
         self._files = files
 
+    @property
+    def registry(self) -> Registry:
+        """The registry, for the modules of this package that read and write it on their own."""
+        return self._registry
+
+    @property
+    def files(self) -> Files:
+        """The seam to the file system."""
+        return self._files
+
     def tasks(self) -> list[TaskRecord]:
-        """Return all tasks in the order in which they were added."""
+        """Return all tasks that were not removed, in the order in which they were added."""
+        query = select(TaskRow).where(TaskRow.removed_at.is_(None)).order_by(TaskRow.number)
         with self._registry.reading() as session:
-            return [queries.task_record(row) for row in session.scalars(select(TaskRow).order_by(TaskRow.number))]
+            return [queries.task_record(row) for row in session.scalars(query)]
+
+    def compartments(self) -> dict[str, Compartment]:
+        """Return the compartments of all tasks by name, removed ones included."""
+        with self._registry.reading() as session:
+            return queries.compartments(session)
 
     def task(self, name: str) -> TaskRecord:
         """Return a task.
@@ -220,6 +242,12 @@ class StoreReader:
         with self._registry.reading() as session:
             rows = session.scalars(select(ComponentRow).where(ComponentRow.digest.in_(list(digests))))
             return {Digest(row.digest): queries.component_record(row) for row in rows}
+
+    def config_digest(self) -> str | None:
+        """Return what ``mu2net.toml`` hashed to when the system was made; ``None`` where nobody wrote it down yet."""
+        with self._registry.reading() as session:
+            row = session.get(FactRow, CONFIG_FACT)
+            return None if row is None else row.value
 
     def events(self) -> list[EventRecord]:
         """Return everything that happened to the system, oldest first."""

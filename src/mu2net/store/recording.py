@@ -10,14 +10,25 @@ from typing import Any
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
+from mu2net.core.compartment import barred
 from mu2net.core.component import Digest, Slot
-from mu2net.core.path import Metrics, Value
+from mu2net.core.path import ROOT_ID, Metrics, Value
 from mu2net.core.proposal import Proposal
 from mu2net.errors import ConfigError, PrivacyError, StoreError, UnknownComponentError, UnknownNameError
 from mu2net.store.codec import metrics_to_json, mutations_to_json, proposal_to_json
-from mu2net.store.queries import task_row
+from mu2net.store.migrate import mu2net_version
+from mu2net.store.queries import compartments, task_row
 from mu2net.store.records import CycleRecord, CycleState, NewComponent, TrainedRecord, path_id
-from mu2net.store.schema import ComponentRow, CycleRow, EventRow, PathRow, PathSlotRow, ProbeRow, TaskRow
+from mu2net.store.schema import (
+    ComponentRow,
+    CycleRow,
+    EventRow,
+    OriginRow,
+    PathRow,
+    PathSlotRow,
+    ProbeRow,
+    TaskRow,
+)
 
 
 @dataclass(frozen=True)
@@ -28,6 +39,11 @@ class StoredComponent:
     digest: Digest
     num_bytes: int
     momentum_digest: Digest | None
+
+    @property
+    def files(self) -> tuple[Digest, ...]:
+        """The digests of its files."""
+        return (self.digest,) if self.momentum_digest is None else (self.digest, self.momentum_digest)
 
 
 def now() -> datetime:
@@ -80,13 +96,19 @@ def add_components(session: Session, stored: Iterable[StoredComponent], task: st
     new = [row for digest, row in rows.items() if digest not in known]
     if new:
         session.execute(insert(ComponentRow), new)
+    # Their files are back, whatever was collected before.
+    session.execute(
+        update(ComponentRow)
+        .where(ComponentRow.digest.in_(known), ComponentRow.collected_at.is_not(None))
+        .values(collected_at=None)
+    )
 
 
 def require_components(session: Session, digests: Collection[Digest], user: str) -> None:
-    """Check that components have rows.
+    """Check that components have rows, and were not collected.
 
     Raises:
-        UnknownComponentError: One has none.
+        UnknownComponentError: One has none, or was.
     """
     unknown = sorted(set(digests) - _known(session, digests))
     if unknown:
@@ -94,18 +116,44 @@ def require_components(session: Session, digests: Collection[Digest], user: str)
             f"path {user!r} uses component {unknown[0]}, which no recorded path of this system has; "
             "propose children from this system's own paths"
         )
+    gone = select(ComponentRow.digest).where(
+        ComponentRow.digest.in_(list(digests)), ComponentRow.collected_at.is_not(None)
+    )
+    collected = session.scalars(gone.limit(1)).first()
+    if collected is not None:
+        raise UnknownComponentError(
+            f"path {user!r} uses component {collected}, which was collected because nothing used it any more; "
+            "propose children from live paths"
+        )
+
+
+def influence_of(session: Session, task: str, proposal: Proposal) -> frozenset[str]:
+    """Return the tasks whose data shape a child: its own, and those of whatever it is built from.
+
+    That is its parent, and every path that trained a component that it shares or was cloned from. What equals a
+    component of the root needs nobody's data.
+
+    Args:
+        session: In a transaction.
+        task: The child's task.
+        proposal: What the child is.
+    """
+    digests = [plan.digest for plan in proposal.slots if plan.digest is not None]
+    of_root = select(OriginRow.digest).where(OriginRow.path_id == ROOT_ID)
+    makers = select(OriginRow.path_id).where(OriginRow.digest.in_(digests), OriginRow.digest.not_in(of_root))
+    rows = session.scalars(select(PathRow.influence).where(PathRow.id.in_(makers) | (PathRow.id == proposal.parent_id)))
+    return frozenset({task}.union(*rows))
 
 
 def add_root(session: Session, root_id: str, stored: Sequence[StoredComponent], hparams: Mapping[str, Value]) -> None:
     """Write the root."""
     add_components(session, stored, None, root_id)
-    values = {"id": root_id, "agent": "", "state": "root", "is_kept": True, "is_private": False}
-    session.execute(
-        insert(PathRow).values(
-            **values, hparams=dict(hparams), mutations=[], rates={}, metrics=None, proposal=None, created_at=now()
-        )
-    )
+    values: dict[str, Any] = {"id": root_id, "agent": "", "state": "root", "is_kept": True, "is_private": False}
+    values |= {"hparams": dict(hparams), "mutations": [], "rates": {}, "metrics": None, "proposal": None}
+    values |= {"influence": [], "version": mu2net_version(), "created_at": now()}
+    session.execute(insert(PathRow).values(**values))
     _add_slots(session, root_id, [(component.new.slot, component.digest) for component in stored])
+    _add_origins(session, root_id, stored)
     add_event(session, "root_added", None, {})
 
 
@@ -116,7 +164,7 @@ def add_child(session: Session, cycle: CycleRecord, child: TrainedRecord, stored
         StoreError: The cycle has ended, or a path of this id has other components.
         UnknownNameError: Its parent is not recorded.
         UnknownComponentError: A component that it shares or was cloned from is not recorded.
-        PrivacyError: Its parent is a private path of another task.
+        PrivacyError: Data of a task that may not shape this one shaped what it is built from.
     """
     row = running(session, cycle)
     identity = path_id(cycle.task, cycle.number, child.generation, child.child)
@@ -128,9 +176,13 @@ def add_child(session: Session, cycle: CycleRecord, child: TrainedRecord, stored
     sources = [component.new.source_digest for component in stored]
     shared = [plan.digest for plan in child.proposal.slots]
     require_components(session, {digest for digest in (*sources, *shared) if digest is not None}, identity)
+    influence = influence_of(session, cycle.task, child.proposal)
+    _check_compartment(session, identity, cycle.task, influence)
     add_components(session, stored, cycle.task, identity)
-    session.execute(insert(PathRow).values(id=identity, **_child_values(session, cycle, child)))
+    values = _child_values(session, cycle, child) | {"influence": sorted(influence)}
+    session.execute(insert(PathRow).values(id=identity, **values))
     _add_slots(session, identity, chain)
+    _add_origins(session, identity, stored)
     row.spent_seconds += child.spent_seconds
 
 
@@ -160,7 +212,7 @@ def publish(
     ).all()
     publication = row.publication if row.state == "live" else next_number(session, PathRow.publication)
     # In this order: at no moment may two paths of a task be live.
-    session.execute(update(PathRow).where(PathRow.id.in_(retired)).values(state="retired"))
+    session.execute(update(PathRow).where(PathRow.id.in_(retired)).values(state="retired", retired_at=now()))
     session.execute(
         update(PathRow)
         .where(PathRow.id == identity)
@@ -183,10 +235,17 @@ def add_task(session: Session, values: Mapping[str, Any]) -> None:
 
     Raises:
         ConfigError: Its name is taken.
+        UnknownNameError: A task that it allows or denies does not exist.
     """
     name = values["name"]
-    if session.get(TaskRow, name) is not None:
-        raise ConfigError(f"task {name!r} exists already; choose another name")
+    row = session.get(TaskRow, name)
+    if row is not None:
+        was_removed = "" if row.removed_at is None else f" (it was removed on {row.removed_at:%Y-%m-%d})"
+        raise ConfigError(f"task {name!r} exists already{was_removed}; choose another name")
+    known = set(session.scalars(select(TaskRow.name)))
+    for other in (*(values.get("allow_from") or ()), *values.get("deny_from", ())):
+        if other not in known:
+            raise UnknownNameError("task", other, known)
     session.execute(insert(TaskRow).values(number=next_number(session, TaskRow.number), created_at=now(), **values))
     add_event(session, "task_added", name, {"is_private": values["is_private"]})
 
@@ -225,6 +284,18 @@ def _check_parent(session: Session, proposal: Proposal, identity: str, task: str
         )
 
 
+def _check_compartment(session: Session, identity: str, task: str, influence: Collection[str]) -> None:
+    rules = compartments(session)
+    others = barred(task, influence, rules)
+    if others:
+        named = ", ".join(repr(other) for other in others)
+        why = "private" if any(rules[other].is_private for other in others if other in rules) else "not allowed"
+        raise PrivacyError(
+            f"path {identity!r} would be shaped by data of {named}, which task {task!r} may not use ({why}); "
+            "nothing was recorded. Build on the root, or on paths that `mu2net provenance` shows free of it"
+        )
+
+
 def _child_values(session: Session, cycle: CycleRecord, child: TrainedRecord) -> dict[str, Any]:
     proposal = child.proposal
     return {
@@ -242,8 +313,21 @@ def _child_values(session: Session, cycle: CycleRecord, child: TrainedRecord) ->
         "mutations": mutations_to_json(proposal.mutations),
         "rates": dict(proposal.rates),
         "metrics": metrics_to_json(child.metrics),
+        "version": mu2net_version(),
         "created_at": now(),
     }
+
+
+def _add_origins(session: Session, identity: str, stored: Sequence[StoredComponent]) -> None:
+    rows = {
+        component.digest: {
+            "digest": component.digest,
+            "path_id": identity,
+            "source_digest": component.new.source_digest,
+        }
+        for component in stored
+    }
+    session.execute(insert(OriginRow), list(rows.values()))
 
 
 def _add_slots(session: Session, identity: str, chain: Sequence[tuple[Slot, Digest]]) -> None:

@@ -31,6 +31,9 @@ class TaskRecord:
         is_private: Whether its paths may never seed another task.
         counts: Number of images by split.
         created_at: When it was added, in UTC; set by the store.
+        allow_from: The only tasks whose data may shape its paths; ``None`` for all that are not private.
+        deny_from: Tasks whose data may not.
+        removed_at: When it was removed, in UTC; ``None`` while it is there.
     """
 
     name: str
@@ -40,6 +43,9 @@ class TaskRecord:
     is_private: bool = False
     counts: Mapping[str, int] = field(default_factory=dict)
     created_at: datetime | None = None
+    allow_from: tuple[str, ...] | None = None
+    deny_from: tuple[str, ...] = ()
+    removed_at: datetime | None = None
 
 
 @dataclass(frozen=True)

@@ -71,13 +71,17 @@ class TaskRow(Base):
     is_private: Mapped[bool]
     counts: Mapped[dict[str, int]] = mapped_column(JSON)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    allow_from: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
+    deny_from: Mapped[list[str]] = mapped_column(JSON, server_default=text("'[]'"))
+    removed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
 class ComponentRow(Base):
     """A component; the row of a digest is written once, by the first path that made it.
 
     ``num_bytes`` is the size of its file. ``source_digest`` is what it was cloned from. ``momentum_digest`` names
-    a file in the component folder that holds the optimiser's momentum.
+    a file in the component folder that holds the optimiser's momentum. ``collected_at`` says when its files were
+    removed because nothing could reach them.
     """
 
     __tablename__ = "components"
@@ -90,6 +94,20 @@ class ComponentRow(Base):
     momentum_digest: Mapped[str | None] = mapped_column(String(64))
     created_by: Mapped[str] = mapped_column(String(512))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    collected_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class OriginRow(Base):
+    """A path that trained a component, or brought it into the system: of equal components several did.
+
+    ``source_digest`` is what that path cloned it from.
+    """
+
+    __tablename__ = "origins"
+
+    digest: Mapped[str] = mapped_column(ForeignKey("components.digest"), primary_key=True)
+    path_id: Mapped[str] = mapped_column(ForeignKey("paths.id"), primary_key=True)
+    source_digest: Mapped[str | None] = mapped_column(ForeignKey("components.digest"))
 
 
 class CycleRow(Base):
@@ -124,7 +142,9 @@ class PathRow(Base):
     """A path: the root, a sampled child, or what a cycle published.
 
     ``state`` is ``root``, ``child`` (recorded), ``live`` (published, serves its task) or ``retired`` (was live).
-    ``publication`` counts up over the whole system with every publication.
+    ``publication`` counts up over the whole system with every publication. ``influence`` lists the tasks whose data
+    shaped it. ``version`` is that of the mu2net that recorded it. ``is_compacted`` says that its parameters may go
+    without a grace period.
     """
 
     __tablename__ = "paths"
@@ -158,6 +178,10 @@ class PathRow(Base):
     rates: Mapped[dict[str, float]] = mapped_column(JSON)
     metrics: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    influence: Mapped[list[str]] = mapped_column(JSON, server_default=text("'[]'"))
+    version: Mapped[str] = mapped_column(String(64), server_default=text("''"))
+    retired_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    is_compacted: Mapped[bool] = mapped_column(server_default=text("0"))
 
 
 class PathSlotRow(Base):
@@ -181,6 +205,7 @@ class ProbeRow(Base):
     path_id: Mapped[str] = mapped_column(ForeignKey("paths.id"), primary_key=True)
     digest: Mapped[str] = mapped_column(String(64))
     environment: Mapped[dict[str, Any]] = mapped_column(JSON)
+    collected_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
 class EventRow(Base):
@@ -193,3 +218,49 @@ class EventRow(Base):
     kind: Mapped[str] = mapped_column(String(64))
     task: Mapped[str | None] = mapped_column(ForeignKey("tasks.name"))
     payload: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+
+class LeaseRow(Base):
+    """Who may write for a task, or reads some paths for long (docs/format.md: leases).
+
+    ``token`` grows by one with every holder. ``holder`` is ``None``, and ``expires_at`` too, where nobody holds it.
+    """
+
+    __tablename__ = "leases"
+
+    name: Mapped[str] = mapped_column(String(300), primary_key=True)
+    token: Mapped[int] = mapped_column(Integer)
+    holder: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    paths: Mapped[list[str]] = mapped_column(JSON)
+    expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class CheckRow(Base):
+    """When a file in the component folder was last read and found to be what its name says."""
+
+    __tablename__ = "checks"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    checked_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class RemovalRow(Base):
+    """The removal of a task; ``payload`` says what it changed. ``state`` is ``open``, ``undone`` or ``final``."""
+
+    __tablename__ = "removals"
+    __table_args__ = (CheckConstraint("state IN ('open', 'undone', 'final')", name="state"),)
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    task: Mapped[str] = mapped_column(ForeignKey("tasks.name"))
+    state: Mapped[str] = mapped_column(String(16))
+    payload: Mapped[dict[str, Any]] = mapped_column(JSON)
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class FactRow(Base):
+    """Something about the system that no other table says; ``config`` is the SHA-256 of ``mu2net.toml``."""
+
+    __tablename__ = "facts"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    value: Mapped[str] = mapped_column(String(255))

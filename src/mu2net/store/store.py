@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from hashlib import sha256
 from pathlib import Path as FilePath
 from typing import Any
 
 import torch
 
+from mu2net.core.component import Digest
 from mu2net.core.path import ROOT_ID, Metrics, Path, Value
 from mu2net.errors import ConfigError, StoreError
 from mu2net.store import queries, recording
 from mu2net.store.config import CONFIG_NAME, SystemConfig, config_from_toml
 from mu2net.store.engine import Registry, registry_engine, sqlite_url
 from mu2net.store.files import Files, nothing_lost
-from mu2net.store.lock import evolving
+from mu2net.store.lease import Lease
 from mu2net.store.migrate import migrate
-from mu2net.store.reader import COMPONENTS_NAME, StoreReader
+from mu2net.store.reader import COMPONENTS_NAME, CONFIG_FACT, StoreReader
 from mu2net.store.recording import StoredComponent
 from mu2net.store.records import CycleRecord, NewComponent, TaskRecord, TrainedRecord, path_id
-from mu2net.store.schema import CycleRow, PathRow
+from mu2net.store.schema import CycleRow, FactRow, PathRow
 
 REGISTRY_NAME = "registry.sqlite"
 
@@ -37,8 +39,9 @@ class Store(StoreReader):
       or, after an error or a crash at any moment, not at all. Writers queue up. Component files are on the disk before
       the transaction that names them, so whatever the registry names is complete; a crash leaves at most files
       that nothing names.
-    - *Evolving*: ``evolving()`` lets one process at a time evolve the system; the second gets a ``LockedError``. The
-      other methods do not check for it: whoever runs a cycle holds it.
+    - *Evolving*: ``evolving(task)`` lets one process at a time evolve a task; the second gets a ``LockedError``. Every
+      method that writes for a cycle checks that this store holds the task's lease, or that nobody does; a holder
+      that lost it to another process gets a ``LeaseLostError``, and nothing is written.
     - *Immutable*: a recorded path's components, hyperparameters and lineage never change. Publishing only sets its
       state and metrics.
     - A store keeps no connection and no cache: it may be used after ``fork`` and need not be closed.
@@ -72,10 +75,12 @@ class Store(StoreReader):
             if files.is_file(directory / CONFIG_NAME):
                 _refuse_root(cls._attach(directory, _config(directory, files), files))
             files.make_folder(directory / COMPONENTS_NAME)
-            store = cls(directory, config, _registry(directory, config), files)
+            store = cls(directory, config, _registry(directory, config, files), files)
             migrate(store._registry)
             _refuse_root(store)
-            files.replace(directory / CONFIG_NAME, config.to_toml().encode(), 0o644)
+            text = config.to_toml().encode()
+            store._note_config(text)
+            files.replace(directory / CONFIG_NAME, text, 0o644)
         return store
 
     @classmethod
@@ -105,13 +110,16 @@ class Store(StoreReader):
             )
         return store
 
-    def evolving(self) -> AbstractContextManager[None]:
-        """Return a context in which this process is the one that evolves the system.
+    def evolving(self, task: str) -> AbstractContextManager[Lease]:
+        """Return a context in which this store is the one that evolves a task.
+
+        Args:
+            task: Name of the task.
 
         Raises:
             LockedError: Another process evolves it; names its process id, its host and since when.
         """
-        return evolving(self.directory, self._files)
+        return self.leases.writing_for(task, self.directory)
 
     def add_task(self, task: TaskRecord) -> TaskRecord:
         """Add a task and return it as recorded.
@@ -121,6 +129,7 @@ class Store(StoreReader):
 
         Raises:
             ConfigError: The name is taken.
+            UnknownNameError: A task that it allows or denies does not exist.
         """
         values = {
             "name": task.name,
@@ -129,6 +138,8 @@ class Store(StoreReader):
             "fingerprint": task.fingerprint,
             "is_private": task.is_private,
             "counts": dict(task.counts),
+            "allow_from": None if task.allow_from is None else sorted(set(task.allow_from)),
+            "deny_from": sorted(set(task.deny_from)),
         }
         with self._registry.writing() as session:
             recording.add_task(session, values)
@@ -145,12 +156,14 @@ class Store(StoreReader):
             ConfigError: The system has another root.
             StoreError: The disk is full or cannot be written; nothing was changed.
         """
-        with nothing_lost("the root"):
-            stored = [self._put(component) for component in components]
-        with self._registry.writing() as session:
-            is_new = session.get(PathRow, ROOT_ID) is None
-            if is_new:
-                recording.add_root(session, ROOT_ID, stored, hparams)
+        is_there = False
+        while not is_there:
+            with nothing_lost("the root"):
+                stored = [self._put(component) for component in components]
+            with self._registry.writing() as session:
+                is_there = self._are_there(component.digest for component in stored)
+                if is_there and session.get(PathRow, ROOT_ID) is None:
+                    recording.add_root(session, ROOT_ID, stored, hparams)
         root = self.root()
         if root.digests != tuple(component.digest for component in stored):
             raise ConfigError(f"system {self.directory} has another root; use another folder for this one")
@@ -173,6 +186,7 @@ class Store(StoreReader):
             raise ConfigError(f"seed is {seed}; expected 0 to 2**63 - 1")
         with self._registry.writing() as session:
             queries.task_row(session, task)
+            self.leases.check(session, task)
             row = queries.running_cycle_row(session, task)
             if row is not None:
                 raise ConfigError(
@@ -208,7 +222,7 @@ class Store(StoreReader):
                 components; nothing was changed.
             UnknownNameError: Its parent is not recorded.
             UnknownComponentError: A component that it shares is not recorded.
-            PrivacyError: Its parent is a private path of another task.
+            PrivacyError: Data that may not shape its task shaped what it is built from.
         """
         identity = path_id(cycle.task, cycle.number, child.generation, child.child)
         given, trained = [component.slot for component in child.components], child.proposal.trainable
@@ -217,10 +231,15 @@ class Store(StoreReader):
                 f"path {identity!r} trains {[slot.name for slot in trained]}, but has components for "
                 f"{[slot.name for slot in given]}"
             )
-        with nothing_lost(f"path {identity!r}"):
-            stored = [self._put(component) for component in child.components]
-        with self._registry.writing() as session:
-            recording.add_child(session, cycle, child, stored)
+        is_recorded = False
+        while not is_recorded:
+            with nothing_lost(f"path {identity!r}"):
+                stored = [self._put(component) for component in child.components]
+            with self._registry.writing() as session:
+                self.leases.check(session, cycle.task)
+                is_recorded = self._are_there(file for component in stored for file in component.files)
+                if is_recorded:
+                    recording.add_child(session, cycle, child, stored)
         return self.path(identity)
 
     def publish(
@@ -245,10 +264,15 @@ class Store(StoreReader):
             UnknownNameError: There is no such path.
             ConfigError: The path belongs elsewhere.
         """
-        with nothing_lost(f"path {identity!r}"):
-            digest = self.components.put(probe)
-        with self._registry.writing() as session:
-            recording.publish(session, cycle, identity, metrics, digest, environment)
+        is_published = False
+        while not is_published:
+            with nothing_lost(f"path {identity!r}"):
+                digest = self.components.put(probe)
+            with self._registry.writing() as session:
+                self.leases.check(session, cycle.task)
+                is_published = self._are_there([digest])
+                if is_published:
+                    recording.publish(session, cycle, identity, metrics, digest, environment)
         return self.path(identity)
 
     def abandon_cycle(self, cycle: CycleRecord, reason: str = "") -> None:
@@ -262,6 +286,7 @@ class Store(StoreReader):
             StoreError: The cycle has ended.
         """
         with self._registry.writing() as session:
+            self.leases.check(session, cycle.task)
             recording.running(session, cycle)
             recording.end_cycle(session, cycle, "abandoned")
             recording.add_event(session, "cycle_abandoned", cycle.task, {"cycle": cycle.number, "reason": reason})
@@ -272,13 +297,24 @@ class Store(StoreReader):
         registry = directory / REGISTRY_NAME
         if config.registry_url is None and not files.is_file(registry):
             raise StoreError(f"registry {registry} is missing; restore it from a backup")
-        store = cls(directory, config, _registry(directory, config), files)
+        store = cls(directory, config, _registry(directory, config, files), files)
         migrate(store._registry)
+        if store.config_digest() is None:  # an earlier version made it
+            store._note_config(files.read(directory / CONFIG_NAME))
         return store
+
+    def _note_config(self, text: bytes) -> None:
+        """Write down what ``mu2net.toml`` hashes to."""
+        with self._registry.writing() as session:
+            session.merge(FactRow(name=CONFIG_FACT, value=sha256(text).hexdigest()))
 
     def _has_root(self) -> bool:
         with self._registry.reading() as session:
             return session.get(PathRow, ROOT_ID) is not None
+
+    def _are_there(self, digests: Iterable[Digest]) -> bool:
+        """Return whether files still lie there; ``collect`` may have removed them before anything named them."""
+        return all(self._files.is_file(self.components.file(digest)) for digest in digests)
 
     def _put(self, component: NewComponent) -> StoredComponent:
         digest = self.components.put(component.tensors)
@@ -286,8 +322,8 @@ class Store(StoreReader):
         return StoredComponent(component, digest, self.components.size(digest), momentum)
 
 
-def _registry(directory: FilePath, config: SystemConfig) -> Registry:
-    return Registry(registry_engine(config.registry_url or sqlite_url(directory / REGISTRY_NAME)))
+def _registry(directory: FilePath, config: SystemConfig, files: Files) -> Registry:
+    return Registry(registry_engine(config.registry_url or sqlite_url(directory / REGISTRY_NAME)), files)
 
 
 def _config(directory: FilePath, files: Files) -> SystemConfig:

@@ -61,7 +61,7 @@ class Evolution:
         """
         self.store.task(self.name)
         with (
-            self.store.evolving(),
+            self.store.evolving(self.name),
             InterruptHandler(is_active=handle_interrupts, observer=observer) as interrupts,
         ):
             interrupted = self.store.running_cycle(self.name)

@@ -13,7 +13,6 @@ from mu2net.data.load import LoadedTask, load_task
 from mu2net.data.rows import Progress
 from mu2net.data.source import TaskSource
 from mu2net.errors import ConfigError
-from mu2net.nn.backbone import Backbone
 from mu2net.nn.flops import count_parameters
 from mu2net.nn.roots import backbone_from_config, load_root
 from mu2net.search.budget import Budget
@@ -31,12 +30,11 @@ from mu2net.system.summary import (
     PathSummary,
     Prediction,
     TaskSummary,
-    Verification,
 )
-from mu2net.system.verification import verify_system
+from mu2net.system.upkeep import Upkeep
 
 
-class System:
+class System(Upkeep):
     """One image-classification network that keeps learning tasks and forgets none.
 
     Make one with ``System.create`` or ``System.open``. Any number of processes may read a system while one evolves it.
@@ -57,8 +55,7 @@ class System:
     """
 
     def __init__(self, store: Store) -> None:
-        self._store = store
-        self._backbone: Backbone = backbone_from_config(store.config.backbone)
+        super().__init__(store, backbone_from_config(store.config.backbone))
         self._networks = inference.NetworkCache(store, self._backbone)
         self._tasks: dict[str, LoadedTask] = {}
         self._observer: Observer = ignore
@@ -159,6 +156,8 @@ class System:
         label_column: str | None = None,
         group_column: str | None = None,
         is_private: bool = False,
+        allow_from: Sequence[str] | None = None,
+        deny_from: Sequence[str] = (),
         skip_bad_images: bool = False,
         observer: Observer = ignore,
     ) -> TaskSummary:
@@ -174,13 +173,18 @@ class System:
             label_column: Column of the labels; likewise.
             group_column: Column whose equal values never straddle two splits.
             is_private: Whether its knowledge may never reach another task.
+            allow_from: The only tasks whose data may shape what it learns; all that are not private by default.
+            deny_from: Tasks whose data may not.
             skip_bad_images: Whether images that do not decode are counted and left out, instead of an error.
             observer: Told about progress.
 
         Raises:
             ConfigError: The name is taken or not safe.
             DataError: The source cannot be used; says why and what to do.
+            UnknownNameError: A task of ``allow_from`` or ``deny_from`` does not exist.
         """
+        for other in (*(allow_from or ()), *deny_from):
+            self._store.task(other)
         if any(task.name == name for task in self._store.tasks()):
             raise ConfigError(f"task {name!r} exists already; choose another name")
         description = TaskSource(
@@ -203,6 +207,8 @@ class System:
                 data.fingerprint,
                 is_private,
                 counts | {"skipped": len(data.skipped)},
+                allow_from=None if allow_from is None else tuple(allow_from),
+                deny_from=tuple(deny_from),
             )
         )
         self._tasks[name] = data
@@ -275,7 +281,8 @@ class System:
         Raises:
             BudgetError: The budget is too small for one interval; nothing was published.
             ConfigError: An option is not possible, or differs from those of the interrupted cycle.
-            LockedError: Another process evolves this system.
+            LockedError: Another process evolves this task.
+            LeaseLostError: Another process took the task over while this one did not answer.
             TrainingStopped: Ctrl-C was pressed twice; the cycle can be resumed.
             UnknownNameError: There is no such task or agent.
         """
@@ -369,17 +376,6 @@ class System:
             UnknownNameError: There is no such task.
         """
         return overview.summarize_history(self._store, name)
-
-    def verify(self, *, observer: Observer = ignore) -> Verification:
-        """Prove that nothing was forgotten.
-
-        Every component of every live path is hashed again, and every path's logits for its probe are computed again
-        and compared with those recorded when it was published.
-
-        Args:
-            observer: Told about progress.
-        """
-        return verify_system(self._store, self._backbone, observer)
 
     def _live(self, name: str) -> Path:
         path = self._store.live_path(name)

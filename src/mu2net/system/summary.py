@@ -226,16 +226,21 @@ class Verification(Answer):
     """What ``verify`` found.
 
     Args:
-        num_components: Component files that were hashed again.
+        num_components: Files of the component folder that were hashed again, or in a quick check looked at.
         num_bytes: Their bytes.
-        damages: One sentence per damaged file (component, momentum or probe); each names it and the tasks that use it.
-        probes: The probe of every live path.
+        damages: One sentence per damaged file (component, momentum, probe, registry or configuration); each names it
+            and the tasks that use it.
+        probes: The probe of every live path; none where not everything was read.
+        depth: ``full``, ``sample`` or ``quick``.
+        damaged_files: Digests of the damaged files of the component folder.
     """
 
     num_components: int
     num_bytes: int
     damages: tuple[str, ...]
     probes: tuple[ProbeSummary, ...]
+    depth: str = "full"
+    damaged_files: tuple[str, ...] = ()
 
     @property
     def is_intact(self) -> bool:
@@ -253,11 +258,19 @@ class Verification(Answer):
             return f"DAMAGED: {files} not what was published{changed}"
         equal = sum(probe.check == "bit-equal" for probe in self.probes)
         logits = sum(probe.num_logits for probe in self.probes)
+        if self.depth == "quick":
+            return (
+                f"Nothing is missing: {self.num_components} files have the sizes that the registry says; none was read"
+            )
+        if self.depth == "sample":
+            return (
+                f"Intact: the {self.num_components} files that were read hash to their names; probes were not computed"
+            )
         if not tasks:
-            return f"Intact: all {self.num_components} components of the root hash to their names (no task yet)"
+            return f"Intact: all {self.num_components} files hash to their names (no task yet)"
         how = "bit-equal" if equal == tasks else f"equal within 1e-5 ({equal} of {tasks} tasks bit-equal)"
         return (
-            f"Nothing was forgotten: {self.num_components} components of {tasks} task{plural} hash to their names, and "
+            f"Nothing was forgotten: {self.num_components} files of {tasks} task{plural} hash to their names, and "
             f"all {logits} probe logits are {how} to those recorded at publication"
         )
 

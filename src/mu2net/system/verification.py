@@ -11,35 +11,40 @@ from mu2net.search.events import Observer, Preparing
 from mu2net.search.probe import PROBE_TOLERANCE, check_probe
 from mu2net.search.publication import load_chain
 from mu2net.store.store import Store
-from mu2net.store.verify import verify_files
+from mu2net.store.verify import Depth, check_files, damaged_files
 from mu2net.system.summary import ProbeSummary, Verification
 
 
-def verify_system(store: Store, backbone: Backbone, observer: Observer) -> Verification:
-    """Hash every component of every live path again, and compute every probe again.
+def verify_system(
+    store: Store, backbone: Backbone, observer: Observer, depth: Depth = "full", share: float = 0.05
+) -> Verification:
+    """Hash every file again, and compute every probe again.
 
     Args:
         store: The system.
         backbone: What slots compute.
         observer: Told about progress.
+        depth: How much of the files is read; probes are computed in full depth alone.
+        share: Share of the bytes that a sample reads.
     """
     live = store.live_paths()
     observer(Preparing("hashing components", 0, 1))
-    findings = verify_files(store)
+    report = check_files(store, depth, share)
     damages = tuple(
-        finding.message + (f" (used by: {', '.join(finding.tasks)})" if finding.tasks else "") for finding in findings
+        finding.message + (f" (used by: {', '.join(finding.tasks)})" if finding.tasks else "")
+        for finding in report.findings
     )
     probes = []
-    for done, path in enumerate(live):
+    for done, path in enumerate(live if depth == "full" else ()):
         observer(Preparing("computing probes", done, len(live)))
         probes.append(_check(store, backbone, path))
-    digests = {digest for path in (store.root(), *live) for digest in path.digests}
-    records = store.component_records(digests)
     return Verification(
-        num_components=len(digests),
-        num_bytes=sum(record.num_bytes for record in records.values()),
+        num_components=report.num_files,
+        num_bytes=report.num_bytes,
         damages=damages,
         probes=tuple(probes),
+        depth=depth,
+        damaged_files=tuple(damaged_files(report.findings)),
     )
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from mu2net.core.agents import make_agent
@@ -62,6 +64,16 @@ def test_of_equal_trials_the_smaller_rate_wins(build, vit, population, tuned):
     _, after = advance(build, agent, population, vit, [0.5, 0.5, 0.4])
     (run,), _ = advance(build, agent, after, vit, [0.2])
     assert run.hparams["opt_lr"] == TRIAL_RATES[0]
+
+
+def test_of_equally_accurate_trials_the_lowest_loss_wins(build, vit, population, tuned):
+    """Short trials of many classes end where they started, as accuracies say; losses say more."""
+    agent = tuned("finetune")
+    _, after = advance(build, agent, population, vit, [0.1, 0.1, 0.05])
+    losses = zip(after.own, (4.6, 4.2, 1.0), strict=True)
+    own = tuple(path.with_metrics(extra={"train_loss": [9.0, loss]}) for path, loss in losses)
+    (run,) = agent.propose(replace(after, own=own), generator(0), 1)
+    assert run.hparams["opt_lr"] == TRIAL_RATES[1]
 
 
 def test_a_linear_probe_trains_all_rates_to_the_end(build, vit, population, tuned):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -87,10 +88,19 @@ class Tuned(BaseAgent):
         return [_with_rate(run, self._best_rate(population))] * n
 
     def _best_rate(self, population: Population) -> float:
-        """Return the learning rate of the best trial of this cycle; of equal ones the smaller."""
+        """Return the learning rate of the best trial of this cycle; of equally accurate ones that of the lowest loss.
+
+        Short trials of many classes often end with equal accuracies, while their losses differ.
+        """
         trials = population.own[-len(self.trial_rates) :]
-        best = max(trials, key=lambda path: (path.quality, -float(path.hparams["opt_lr"])))
+        best = max(trials, key=lambda path: (path.quality, -_loss(path), -float(path.hparams["opt_lr"])))
         return float(best.hparams["opt_lr"])
+
+
+def _loss(path: Path) -> float:
+    """Return the mean training loss of a path's last interval; infinite where there is none."""
+    losses = path.metrics.extra.get("train_loss") if path.metrics else None
+    return float(losses[-1]) if losses else math.inf
 
 
 def _with_rate(run: Proposal, rate: float) -> Proposal:

@@ -1,0 +1,154 @@
+"""Give back the space of what nothing can reach any more (docs/format.md: what may be removed)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path as FilePath
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
+
+from mu2net.core.component import Digest
+from mu2net.store import queries, recording
+from mu2net.store.reach import files_of, kept_paths, named_files
+from mu2net.store.reader import StoreReader
+from mu2net.store.schema import CheckRow, ComponentRow, CycleRow, PathRow, ProbeRow, RemovalRow
+
+GRACE = timedelta(days=14)
+"""How long what was live, or was sampled, stays after it is not needed any more."""
+
+UNFINISHED = timedelta(hours=1)
+"""How old an unfinished file must be before it is taken for one that a crash left behind."""
+
+BATCH = 200
+"""Files that are removed in one transaction: writers wait for no more than these."""
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What ``collect`` removed, or would remove.
+
+    Args:
+        files: Digests of the files, ascending.
+        num_bytes: Their size together, in bytes.
+        orphans: How many of them no row named: a crash left them behind.
+        unfinished: Files that were never completed.
+        is_done: Whether they were removed.
+    """
+
+    files: tuple[Digest, ...]
+    num_bytes: int
+    orphans: int
+    unfinished: tuple[FilePath, ...]
+    is_done: bool
+
+
+def collect(
+    store: StoreReader, *, grace: timedelta = GRACE, is_dry: bool = True, now: datetime | None = None
+) -> Collected:
+    """Remove the files that nothing can reach, and return which.
+
+    Safe beside any number of readers and writers: it is decided anew within every transaction that removes.
+
+    Args:
+        store: The system.
+        grace: How long ago a path must have been live, a cycle have ended, or a file without a row been written.
+        is_dry: Whether nothing is removed.
+        now: The time; now by default.
+    """
+    now = now or datetime.now(UTC)
+    since = now - grace if grace else None
+    unfinished = tuple(_unfinished(store, now))
+    with store.registry.reading() as session:
+        named = named_files(session)
+        found = _unreachable(session, store, since, sorted(store.components.digests()), named)
+        sizes = {digest: store.components.size(digest) for digest in found}
+    removed = found
+    if not is_dry:
+        removed = [
+            digest
+            for start in range(0, len(found), BATCH)
+            for digest in _remove(store, since, found[start : start + BATCH])
+        ]
+        for file in unfinished:
+            store.files.remove(file)
+        if grace == timedelta(0):
+            _finish_removals(store)
+    orphans = sum(digest not in named for digest in removed)
+    total = sum(sizes[digest] for digest in removed)
+    return Collected(tuple(removed), total, orphans, unfinished, is_done=not is_dry)
+
+
+def compact_history(store: StoreReader, task: str | None = None) -> int:
+    """Let the parameters of children that were never published go without a grace period; return how many children.
+
+    Their rows stay. Children of running cycles keep theirs.
+
+    Args:
+        store: The system.
+        task: Only children of this task; of all by default.
+
+    Raises:
+        UnknownNameError: There is no such task.
+    """
+    with store.registry.writing() as session:
+        if task is not None:
+            queries.task_row(session, task, is_removed_too=True)
+        running = select(CycleRow.id).where(
+            CycleRow.task == PathRow.task, CycleRow.number == PathRow.cycle, CycleRow.state == "running"
+        )
+        chosen = [PathRow.state == "child", PathRow.is_compacted.is_(False), ~running.exists()]
+        if task is not None:
+            chosen.append(PathRow.task == task)
+        ids = session.scalars(select(PathRow.id).where(*chosen)).all()
+        session.execute(update(PathRow).where(PathRow.id.in_(ids)).values(is_compacted=True))
+        if ids:
+            recording.add_event(session, "history_compacted", task, {"children": len(ids)})
+        return len(ids)
+
+
+def _unfinished(store: StoreReader, now: datetime) -> list[FilePath]:
+    before = (now - UNFINISHED).timestamp()
+    return [file for file in store.components.temporary_files() if store.files.modified(file) < before]
+
+
+def _unreachable(
+    session: Session, store: StoreReader, since: datetime | None, files: Sequence[Digest], named: set[Digest]
+) -> list[Digest]:
+    """Return which of some files nothing reaches; one without a row must have been written before the grace period."""
+    reachable = files_of(session, kept_paths(session, since, store.leases.held_paths(session)))
+    return [
+        digest
+        for digest in files
+        if digest not in reachable
+        and (digest in named or since is None or store.components.modified(digest) < since.timestamp())
+    ]
+
+
+def _remove(store: StoreReader, since: datetime | None, files: Sequence[Digest]) -> list[Digest]:
+    """Remove those of some files that still nothing reaches.
+
+    Their rows say so first, in a transaction of their own: after a crash in between, the next call removes the rest. A
+    writer that names such a file again takes that back, and the second look finds it reachable.
+    """
+    with store.registry.writing() as session:
+        gone = _unreachable(session, store, since, files, named_files(session))
+        for row in (ComponentRow, ProbeRow):
+            chosen = row.digest.in_(gone) & row.collected_at.is_(None)
+            session.execute(update(row).where(chosen).values(collected_at=datetime.now(UTC)))
+        session.execute(delete(CheckRow).where(CheckRow.digest.in_(gone)))
+        if gone:
+            recording.add_event(session, "files_collected", None, {"files": len(gone)})
+    with store.registry.writing() as session:
+        gone = _unreachable(session, store, since, gone, named_files(session))
+        for digest in gone:
+            store.components.remove(digest)
+    return gone
+
+
+def _finish_removals(store: StoreReader) -> None:
+    """Make all removals of tasks final: what would bring them back is gone."""
+    with store.registry.writing() as session:
+        session.execute(update(RemovalRow).where(RemovalRow.state == "open").values(state="final"))

@@ -1,0 +1,178 @@
+"""Removing tasks, with all that their data shaped, and bringing them back (docs/format.md: removal)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from mu2net.core.component import Digest
+from mu2net.errors import ConfigError
+from mu2net.store import queries, recording
+from mu2net.store.collect import GRACE
+from mu2net.store.reach import files_of
+from mu2net.store.reader import StoreReader
+from mu2net.store.schema import CycleRow, PathRow, RemovalRow, TaskRow
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What the removal of a task changes.
+
+    Args:
+        task: The task.
+        paths: Ids of the live paths that retire, by task: its own, and with influence those that it shaped.
+        cycles: Running cycles that end, as (task, number).
+        with_influence: Whether everything that its data shaped goes too.
+    """
+
+    task: str
+    paths: Mapping[str, str]
+    cycles: tuple[tuple[str, int], ...]
+    with_influence: bool
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The other tasks that lose their path, sorted."""
+        return tuple(sorted(set(self.paths) - {self.task}))
+
+
+def plan_removal(store: StoreReader, task: str, *, with_influence: bool = False) -> Removal:
+    """Return what the removal of a task would change; nothing is changed.
+
+    Args:
+        store: The system.
+        task: The task.
+        with_influence: Whether everything that its data shaped goes too.
+
+    Raises:
+        UnknownNameError: There is no such task.
+        ConfigError: It was removed already.
+    """
+    with store.registry.reading() as session:
+        return _plan(session, task, with_influence=with_influence)
+
+
+def remove_task(store: StoreReader, task: str, *, with_influence: bool = False) -> Removal:
+    """Remove a task: its path retires, its cycle ends, and it is listed no more.
+
+    With influence, every live path that its data shaped retires too, and every running cycle ends that has such a
+    child, or that started from such a path. A process that is evolving one of them fails at its next child.
+
+    Args:
+        store: The system.
+        task: The task.
+        with_influence: Whether everything that its data shaped goes too.
+
+    Returns:
+        What was changed.
+
+    Raises:
+        UnknownNameError: There is no such task.
+        ConfigError: It was removed already.
+    """
+    with store.registry.writing() as session:
+        found = _plan(session, task, with_influence=with_influence)
+        at = recording.now()
+        ids = list(found.paths.values())
+        session.execute(update(PathRow).where(PathRow.id.in_(ids)).values(state="retired", retired_at=at))
+        for name, number in found.cycles:
+            chosen = (CycleRow.task == name) & (CycleRow.number == number)
+            session.execute(update(CycleRow).where(chosen).values(state="abandoned", ended_at=at))
+        session.execute(update(TaskRow).where(TaskRow.name == task).values(removed_at=at))
+        payload: dict[str, Any] = {"paths": dict(found.paths), "cycles": [list(cycle) for cycle in found.cycles]}
+        payload["with_influence"] = with_influence
+        session.add(RemovalRow(task=task, state="open", payload=payload, at=at))
+        recording.add_event(session, "task_removed", task, payload)
+    return found
+
+
+def undo_removal(store: StoreReader, *, grace: timedelta = GRACE, now: datetime | None = None) -> Removal:
+    """Bring back what the last removal took away; a path that was published since for one of its tasks retires.
+
+    Args:
+        store: The system.
+        grace: How long a removal can be undone.
+        now: The time; now by default.
+
+    Returns:
+        What was brought back.
+
+    Raises:
+        ConfigError: There is no removal that can be undone.
+    """
+    now = now or datetime.now(UTC)
+    with store.registry.writing() as session:
+        row = session.scalars(
+            select(RemovalRow).where(RemovalRow.state == "open").order_by(RemovalRow.id.desc()).limit(1)
+        ).first()
+        if row is None:
+            raise ConfigError("there is no removal that can be undone: none was made, or `collect --now` made it final")
+        if row.at < now - grace:
+            raise ConfigError(
+                f"task {row.task!r} was removed on {row.at:%Y-%m-%d}, longer ago than {grace.days} days: it is final"
+            )
+        paths: dict[str, str] = row.payload["paths"]
+        _require_files(session, store, paths.values())
+        _restore_paths(session, paths)
+        cycles = tuple(tuple(cycle) for cycle in row.payload["cycles"])
+        for name, number in cycles:
+            _restore_cycle(session, name, number)
+        session.execute(update(TaskRow).where(TaskRow.name == row.task).values(removed_at=None))
+        row.state = "undone"
+        recording.add_event(session, "removal_undone", row.task, row.payload)
+        return Removal(row.task, paths, cycles, row.payload["with_influence"])
+
+
+def _plan(session: Session, task: str, *, with_influence: bool) -> Removal:
+    queries.task_row(session, task)
+    live = session.scalars(select(PathRow).where(PathRow.state == "live").order_by(PathRow.publication)).all()
+    paths = {
+        row.task: row.id
+        for row in live
+        if row.task is not None and (row.task == task or (with_influence and task in row.influence))
+    }
+    running = session.scalars(select(CycleRow).where(CycleRow.state == "running").order_by(CycleRow.id)).all()
+    cycles = [
+        (cycle.task, cycle.number)
+        for cycle in running
+        if cycle.task == task or (with_influence and _is_influenced(session, cycle, task))
+    ]
+    return Removal(task, paths, tuple(cycles), with_influence)
+
+
+def _is_influenced(session: Session, cycle: CycleRow, task: str) -> bool:
+    """Return whether a cycle has a child that a task's data shaped, or may still draw one."""
+    own = (PathRow.task == cycle.task) & (PathRow.cycle == cycle.number)
+    start = PathRow.id.in_(cycle.config.get("live", ()))
+    influences: Sequence[Any] = session.scalars(select(PathRow.influence).where(own | start)).all()
+    return any(task in influence for influence in influences)
+
+
+def _require_files(session: Session, store: StoreReader, paths: Any) -> None:
+    missing = [
+        digest for digest in files_of(session, paths) if not store.files.is_file(store.components.file(Digest(digest)))
+    ]
+    if missing:
+        raise ConfigError(
+            f"the removal cannot be undone: {len(missing)} files of its paths are gone, the first is {min(missing)}; "
+            "restore them from a backup, or evolve the tasks again"
+        )
+
+
+def _restore_paths(session: Session, paths: Mapping[str, str]) -> None:
+    at = recording.now()
+    newer = (PathRow.task.in_(paths)) & (PathRow.state == "live")
+    session.execute(update(PathRow).where(newer).values(state="retired", retired_at=at))
+    session.execute(update(PathRow).where(PathRow.id.in_(paths.values())).values(state="live", retired_at=None))
+
+
+def _restore_cycle(session: Session, task: str, number: int) -> None:
+    """Let a cycle run again, unless another one of its task does by now."""
+    if queries.running_cycle_row(session, task) is None:
+        chosen = (CycleRow.task == task) & (CycleRow.number == number)
+        session.execute(update(CycleRow).where(chosen).values(state="running", ended_at=None))

@@ -1,0 +1,133 @@
+"""``registry.seal``: what the bytes of the registry hash to, so that any change of them is found.
+
+SQLite checks the structure of a data base, not its content. The seal is written within every transaction that writes,
+before it commits, and holds the state before and after it: whatever happens, the registry is in one of the two.
+SQLite advances counters in the header while it commits; they are left out of the hash and compared on their own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+from mu2net.store.files import Files
+
+SEAL_NAME = "registry.seal"
+
+_COUNTER, _VALID_FOR, _VERSION = slice(24, 28), slice(92, 96), slice(96, 100)
+"""Bytes of the header that a commit changes: SQLite's file format, sections 1.3.7 and 1.3.16."""
+
+_HEADER = 100
+
+
+@dataclass(frozen=True)
+class State:
+    """A state of the registry.
+
+    Args:
+        counter: Commits so far, as the header counts them.
+        version: Version number of the SQLite that wrote it.
+        digest: SHA-256 of all bytes, without the counters.
+    """
+
+    counter: int
+    version: int
+    digest: str
+
+    @classmethod
+    def of(cls, image: bytes) -> State:
+        """Return the state that the bytes of a data base are in.
+
+        Raises:
+            ValueError: They are too few for a data base.
+        """
+        if len(image) < _HEADER:
+            raise ValueError(f"{len(image)} bytes are no data base")
+        plain = bytearray(image)
+        for part in (_COUNTER, _VALID_FOR, _VERSION):
+            plain[part] = bytes(4)
+        counter, version = (int.from_bytes(image[part], "big") for part in (_COUNTER, _VERSION))
+        return cls(counter, version, hashlib.sha256(plain).hexdigest())
+
+    def after_commit(self) -> State:
+        """Return the state that a commit makes of it."""
+        return State((self.counter + 1) % 2**32, sqlite3_version_number(), self.digest)
+
+    def to_line(self) -> str:
+        """Return it as a line of the seal."""
+        return f"{self.counter} {self.version} {self.digest}\n"
+
+    @classmethod
+    def from_line(cls, line: str) -> State:
+        """Return the state of a line of the seal.
+
+        Raises:
+            ValueError: It is no such line.
+        """
+        counter, version, digest = line.split(" ")
+        found = cls(int(counter), int(version), digest)
+        if found.to_line() != f"{line}\n" or len(digest) != hashlib.sha256().digest_size * 2:
+            raise ValueError(f"{line!r} is no state of a registry")
+        return found
+
+
+def sqlite3_version_number() -> int:
+    """Return the version number of the SQLite that is used here, as it stands in headers."""
+    major, minor, patch = sqlite3.sqlite_version_info
+    return major * 1_000_000 + minor * 1000 + patch
+
+
+class Seal:
+    """The seal of a registry in a file.
+
+    Args:
+        registry: The registry's file.
+        files: The seam to the file system.
+    """
+
+    def __init__(self, registry: Path, files: Files) -> None:
+        self._registry, self._files = registry, files
+        self.file = registry.with_name(SEAL_NAME)
+
+    def write(self, connection: sqlite3.Connection) -> None:
+        """Seal what a transaction is about to commit, and what is there before.
+
+        Args:
+            connection: In a transaction that writes, with nothing left to do but to commit.
+
+        Raises:
+            OSError: The seal cannot be written; the transaction must not commit.
+        """
+        after = State.of(connection.serialize())
+        before = [state for state in self._states() if state.counter == after.counter][:1]
+        lines = [state.to_line() for state in (*before, after.after_commit())]
+        self._files.replace(self.file, "".join(lines).encode(), 0o644)
+
+    def problem(self, connection: sqlite3.Connection) -> str | None:
+        """Return what is wrong with the registry, ``None`` where it is as it was written.
+
+        Args:
+            connection: A new connection to it, in a transaction that reads.
+        """
+        try:
+            lines = self._files.read(self.file).decode("ascii").splitlines()
+            sealed = [State.from_line(line) for line in lines]
+        except FileNotFoundError:
+            return f"{self.file} is missing, so the registry cannot be checked; restore both from a backup"
+        except (ValueError, OSError) as error:
+            return f"{self.file} is damaged ({error}); restore the registry and its seal from a backup"
+        image = connection.serialize()
+        if self._files.size(self._registry) != len(image):
+            return f"registry {self._registry} has bytes behind its end; restore it from a backup"
+        if image[_COUNTER] != image[_VALID_FOR] or State.of(image) not in sealed:
+            return f"registry {self._registry} was altered: its seal says other bytes; restore it from a backup"
+        return None
+
+    def _states(self) -> list[State]:
+        """Return what the seal says, as far as it can be read: a damaged one is replaced by the next transaction."""
+        try:
+            return [State.from_line(line) for line in self._files.read(self.file).decode("ascii").splitlines()]
+        except (OSError, ValueError):
+            return []

@@ -1,0 +1,282 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mu2net.core.path import Metrics
+from mu2net.errors import UnknownComponentError, UnknownNameError
+from mu2net.store.collect import GRACE, collect, compact_history
+from mu2net.store.reach import files_of, kept_paths
+from mu2net.store.schema import ComponentRow
+from mu2net.store.store import Store
+from mu2net.store.usage import usage
+from mu2net.store.verify import verify_files
+
+LATER = datetime.now(UTC) + GRACE + timedelta(days=1)
+NOW = timedelta(0)
+
+
+def files(store):
+    return set(store.components.digests())
+
+
+def of(store, *paths):
+    with store.registry.reading() as session:
+        return files_of(session, paths)
+
+
+@pytest.fixture
+def grown(store, learn, make_child):
+    """``digits`` was published twice, and has a child that never was."""
+    first = learn(store, "digits", store.root(), 11)
+    cycle = store.start_cycle("digits", "mu2net", 2, {})
+    store.record_child(cycle, make_child(first, 12))
+    store.record_child(cycle, make_child(first, 13, child=1))
+    store.publish(cycle, "digits/1/0/0", Metrics(0.9, 1), {"logits": torch.ones(2)}, {})
+    return store
+
+
+def test_nothing_goes_within_the_grace_period(grown):
+    before = files(grown)
+    found = collect(grown, is_dry=False)
+    assert (found.files, found.num_bytes, found.is_done) == ((), 0, True)
+    assert files(grown) == before
+
+
+def test_a_dry_run_says_what_would_go_and_changes_nothing(grown):
+    before, events = files(grown), len(grown.events())
+    found = collect(grown, now=LATER)
+    assert set(found.files) == before - of(grown, "root", "digits/1/0/0")
+    assert found.num_bytes == sum(grown.components.size(digest) for digest in found.files)
+    assert (found.orphans, found.is_done) == (0, False)
+    assert (files(grown), len(grown.events())) == (before, events)
+
+
+def test_after_the_grace_period_only_what_is_live_stays(grown):
+    needed = of(grown, "root", "digits/1/0/0")
+    found = collect(grown, is_dry=False, now=LATER)
+    assert files(grown) == needed
+    assert verify_files(grown) == []
+    assert len(found.files) > 4
+    assert collect(grown, is_dry=False, now=LATER).files == ()
+    assert [path.id for path in grown.history("digits")] == ["digits/0/0/0", "digits/1/0/0", "digits/1/0/1"]
+    lost = next(iter(of(grown, "digits/1/0/1") - needed))
+    with grown.registry.reading() as session:
+        rows = [row for row in session.query(ComponentRow) if row.collected_at is not None]
+        assert lost in found.files
+        assert {row.digest for row in rows} <= set(found.files)
+
+
+def test_collected_components_cannot_be_built_on_and_may_come_back(grown, make_child):
+    lost = grown.path("digits/1/0/1")
+    collect(grown, is_dry=False, grace=NOW)
+    cycle = grown.start_cycle("digits", "mu2net", 3, {})
+    with pytest.raises(UnknownComponentError, match="was collected"):
+        grown.record_child(cycle, make_child(lost, 9))
+    again = grown.record_child(cycle, make_child(grown.live_path("digits"), 13))
+    assert again.digests[3] == lost.digests[3]
+    assert verify_files(grown) == []
+
+
+def test_a_running_cycle_keeps_its_children_and_what_it_started_from(grown, make_child):
+    live = [path.id for path in grown.live_paths()]
+    cycle = grown.start_cycle("digits", "mu2net", 3, {"live": live})
+    child = grown.record_child(cycle, make_child(grown.live_path("digits"), 9))
+    collect(grown, is_dry=False, grace=NOW)
+    assert of(grown, child.id, *live) <= files(grown)
+    assert verify_files(grown) == []
+
+
+def test_a_reader_keeps_what_it_holds(grown):
+    old = of(grown, "digits/0/0/0")
+    with grown.leases.reading(["digits/0/0/0"]):
+        collect(grown, is_dry=False, grace=NOW)
+        assert old <= files(grown)
+    collect(grown, is_dry=False, grace=NOW)
+    assert not old <= files(grown)
+
+
+def test_what_a_crash_left_behind_goes_after_the_grace_period(grown):
+    orphan = grown.components.put({"weight": torch.ones(9)})
+    unfinished = grown.components.file(orphan).with_name(".tmp-0123")
+    unfinished.write_bytes(b"half")
+    assert collect(grown).orphans == 0
+    assert collect(grown).unfinished == ()
+    old = (datetime.now(UTC) - GRACE - timedelta(days=1)).timestamp()
+    for file in (grown.components.file(orphan), unfinished):
+        os.utime(file, (old, old))
+    found = collect(grown, is_dry=False)
+    assert (found.files, found.orphans, found.unfinished) == ((orphan,), 1, (unfinished,))
+    assert not unfinished.exists()
+
+
+def test_compacting_ends_the_grace_period_of_what_was_never_published(grown, make_child):
+    cycle = grown.start_cycle("digits", "mu2net", 3, {})
+    running = grown.record_child(cycle, make_child(grown.root(), 9))
+    assert compact_history(grown, "digits") == 1
+    assert compact_history(grown) == 0
+    found = collect(grown, is_dry=False)
+    kept = of(grown, "root", "digits/0/0/0", "digits/1/0/0", running.id)
+    assert files(grown) == kept
+    assert set(found.files) == of(grown, "digits/1/0/1") - kept
+    with pytest.raises(UnknownNameError):
+        compact_history(grown, "digit")
+
+
+def test_a_file_that_goes_before_it_is_named_is_put_again(grown, make_child, monkeypatch):
+    """``collect --now`` comes between the file and the transaction that names it."""
+    cycle = grown.start_cycle("digits", "mu2net", 3, {})
+    original, calls = Store._put, []
+
+    def put_and_lose(self, component):
+        stored = original(self, component)
+        if len(calls) < 2:
+            collect(Store.open(self.directory), is_dry=False, grace=NOW)
+        calls.append(stored.digest)
+        return stored
+
+    monkeypatch.setattr(Store, "_put", put_and_lose)
+    child = grown.record_child(cycle, make_child(grown.live_path("digits"), 77))
+    assert len(calls) == 4, "two components, twice"
+    assert of(grown, child.id) <= files(grown)
+    assert verify_files(grown) == []
+
+
+def test_a_crash_while_collecting_is_finished_by_the_next_call(grown, monkeypatch):
+    class Crash(BaseException):
+        pass
+
+    removed = []
+
+    def remove(file):
+        if len(removed) == 2:
+            raise Crash
+        removed.append(file)
+        file.unlink()
+
+    monkeypatch.setattr(grown.files, "remove", remove)
+    with pytest.raises(Crash):
+        collect(grown, is_dry=False, grace=NOW)
+    again = Store.open(grown.directory)
+    assert verify_files(again) == []
+    collect(again, is_dry=False, grace=NOW)
+    assert files(again) == of(again, "root", "digits/1/0/0")
+    assert verify_files(again) == []
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["publish", "child", "abandon", "collect", "compact"]), st.integers(0, 3)), max_size=12
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=STEPS)
+def test_whatever_happens_nothing_reachable_is_ever_removed(steps, tmp_path_factory, make_store, make_task, make_child):
+    store = make_store(tmp_path_factory.mktemp("system") / "system")
+    for number in range(4):
+        store.add_task(make_task(f"t{number}"))
+    for seed, (step, number) in enumerate(steps):
+        name = f"t{number}"
+        cycle = store.running_cycle(name)
+        if step == "collect":
+            collect(store, is_dry=False, grace=NOW)
+        elif step == "compact":
+            compact_history(store, name)
+        elif step == "abandon" and cycle is not None:
+            store.abandon_cycle(cycle)
+        elif step in ("child", "publish"):
+            live = store.live_paths()
+            cycle = cycle or store.start_cycle(name, "mu2net", seed, {"live": [path.id for path in live]})
+            parent = live[seed % len(live)] if live else store.root()
+            if parent.id not in [*cycle.config["live"], *(path.id for path in live)]:
+                parent = store.root()
+            generation = len(store.history(name, cycle.number))
+            child = store.record_child(cycle, make_child(parent, seed + 100, generation))
+            if step == "publish":
+                store.publish(cycle, child.id, Metrics(0.9, 1), {"logits": torch.full((2,), float(seed))}, {})
+        with store.registry.reading() as session:
+            assert files_of(session, kept_paths(session, None, ())) <= files(store), (step, number)
+        assert verify_files(store) == []
+
+
+TOGETHER = """
+import sys, threading
+from datetime import timedelta
+import torch
+from mu2net.core.path import Metrics
+from mu2net.core.component import Slot
+from mu2net.core.proposal import Proposal, SlotPlan
+from mu2net.store.collect import collect
+from mu2net.store.records import NewComponent, TrainedRecord
+from mu2net.store.store import Store
+
+store, name, count = Store.open(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+if name == "collect":
+    for _ in range(count):
+        collect(store, is_dry=False, grace=timedelta(0))
+elif name == "read":
+    for _ in range(count):
+        for path in store.live_paths():
+            try:
+                store.load(path.digests[-1])
+            except Exception:
+                assert store.live_path(path.task).id != path.id, "only a path that is not live any more may go"
+else:
+    head = Slot("head", "head")
+    shared = [SlotPlan(part.slot, "share", part.digest) for part in store.root().components]
+    for seed in range(count):
+        with store.evolving(name):
+            cycle = store.start_cycle(name, "mu2net", seed, {"live": []})
+            new = NewComponent(head, {"weight": torch.full((8,), float(seed % 5))}, 8)
+            slots = (*shared, SlotPlan(head, "fresh", None))
+            path = store.record_child(cycle, TrainedRecord(
+                0, 0, Proposal("root", "root", slots, {"seed": seed}), (new,), Metrics(0.5, 1), True))
+            store.publish(cycle, path.id, Metrics(0.5, 1), {"logits": torch.full((2,), float(seed))}, {})
+print("done", flush=True)
+"""
+
+
+def test_writers_readers_and_collect_at_the_same_time_lose_nothing(store, make_task):
+    """A sample; ``make test-crash`` does it with eight writers of 500 publications each."""
+    names = [f"w{number}" for number in range(3)]
+    for name in names:
+        store.add_task(make_task(name))
+    roles = [(name, "12") for name in names] + [("read", "10"), ("collect", "6")]
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", TOGETHER, str(store.directory), *role],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        for role in roles
+    ]
+    for role, process in zip(roles, running, strict=True):
+        output, errors = process.communicate(timeout=300)
+        assert (output, process.returncode) == ("done\n", 0), (role, errors)
+    for name in names:
+        assert [cycle.state for cycle in store.cycles(name)] == ["published"] * 12
+        assert store.live_path(name).hparams["seed"] == 11
+    assert verify_files(store) == []
+
+
+def test_usage_counts_every_file_once(grown, learn):
+    learn(grown, "letters", grown.live_path("digits"), 30)
+    orphan = grown.components.put({"weight": torch.ones(9)})
+    found = usage(grown)
+    assert [row.task for row in found.tasks] == [None, "digits", "letters"]
+    everything = sum(grown.components.size(digest) for digest in grown.components.digests())
+    assert found.live + found.history + found.orphans == everything
+    assert found.orphans == grown.components.size(orphan)
+    for row in found.tasks[1:]:
+        path = grown.live_path(row.task)
+        assert row.own + row.shared == sum(grown.components.size(digest) for digest in of(grown, path.id))
+    assert found.history > 0

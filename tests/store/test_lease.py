@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from mu2net.core.path import Metrics
+from mu2net.errors import LeaseLostError, LockedError
+from mu2net.store.files import Files
+from mu2net.store.holder import Holder
+from mu2net.store.lease import RENEWALS, Leases, lease_name
+from mu2net.store.schema import LeaseRow
+from mu2net.store.store import Store
+
+
+class Clock:
+    def __init__(self):
+        self.time = datetime(2030, 1, 1, tzinfo=UTC)
+
+    def __call__(self):
+        return self.time
+
+    def pass_by(self, seconds):
+        self.time += timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def leases(store, clock):
+    """Makes the leases of two processes that do not renew by themselves within the test."""
+    return lambda: Leases(store.registry, Files(), term=3600.0, now=clock)
+
+
+def token(store, task="digits"):
+    with store.registry.reading() as session:
+        return session.get(LeaseRow, lease_name(task)).token
+
+
+def start(code: str, *args: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", textwrap.dedent(code), *map(str, args)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+HOLD = """
+    import sys, time
+    from mu2net.store.store import Store
+    with Store.open(sys.argv[1]).evolving("digits"):
+        print("held", flush=True)
+        time.sleep(60)
+"""
+
+
+def test_the_second_process_learns_who_the_first_is_and_other_tasks_are_free(store, make_task):
+    store.add_task(make_task("letters"))
+    holder = start(HOLD, store.directory)
+    try:
+        assert holder.stdout.readline() == "held\n", holder.communicate()[1]
+        with pytest.raises(LockedError) as caught, store.evolving("digits"):
+            pass
+        message = str(caught.value)
+        assert str(store.directory) in message
+        assert "'digits'" in message
+        assert f"process {holder.pid} on {socket.gethostname()} since {datetime.now(UTC).year}" in message
+        with pytest.raises(LockedError, match=f"process {holder.pid}"):
+            store.start_cycle("digits", "mu2net", 1, {})
+        with store.evolving("letters"):
+            store.start_cycle("letters", "mu2net", 1, {})
+    finally:
+        holder.kill()
+        holder.communicate()
+    before = token(store)
+    with store.evolving("digits") as lease:
+        assert lease.token == before + 1, "a holder that was killed frees its lease at once"
+
+
+def test_one_store_holds_a_lease_once_and_gives_it_back_on_an_error(store):
+    message = f"process {os.getpid()} on"
+    with store.evolving("digits"), pytest.raises(LockedError, match=message), store.evolving("digits"):
+        pass
+    with pytest.raises(KeyboardInterrupt), store.evolving("digits"):
+        raise KeyboardInterrupt
+    with store.evolving("digits"), pytest.raises(LockedError), Store.open(store.directory).evolving("digits"):
+        pass
+    assert token(store) == 3
+
+
+def test_a_lease_is_free_when_its_term_is_over_and_its_holder_may_not_write_any_more(store, leases, clock):
+    slow, quick = leases(), leases()
+    with slow.writing_for("digits", "here") as first:
+        clock.pass_by(3599)
+        with pytest.raises(LockedError), quick.writing_for("digits", "here"):
+            pass
+        clock.pass_by(2)
+        with store.registry.writing() as session:
+            slow.check(session, "digits")  # nobody else has taken it
+        with quick.writing_for("digits", "here") as second:
+            assert second.token == first.token + 1
+            with store.registry.writing() as session:
+                quick.check(session, "digits")
+                with pytest.raises(LeaseLostError, match=r"'digits' was taken over .*nothing was written"):
+                    slow.check(session, "digits")
+            assert not slow.renew(first)
+        with store.registry.writing() as session, pytest.raises(LeaseLostError):
+            slow.check(session, "digits")
+
+
+def test_renewing_lengthens_the_term(leases, clock):
+    held, other = leases(), leases()
+    with held.writing_for("digits", "here") as lease:
+        clock.pass_by(3000)
+        assert held.renew(lease)
+        clock.pass_by(3000)
+        with pytest.raises(LockedError), other.writing_for("digits", "here"):
+            pass
+
+
+def test_a_lease_is_renewed_while_it_is_held(store):
+    leases = Leases(store.registry, Files(), term=0.4)
+    other = Leases(store.registry, Files(), term=0.4)
+    with leases.writing_for("digits", "here"):
+        end = time.monotonic() + 1.2
+        while time.monotonic() < end:
+            with pytest.raises(LockedError), other.writing_for("digits", "here"):
+                pass
+            time.sleep(0.4 / RENEWALS)
+
+
+SUSPENDED = """
+    import sys
+    from mu2net.core.path import Metrics
+    from mu2net.errors import LeaseLostError
+    from mu2net.store.store import Store
+    import mu2net.store.lease as lease
+    store = Store.open(sys.argv[1])
+    store.leases = lease.Leases(store.registry, store.files, term=1.0)
+    import torch
+    with store.evolving("digits"):
+        cycle = store.running_cycle("digits")
+        print("held", flush=True)
+        sys.stdin.readline()
+        try:
+            store.publish(cycle, "digits/0/0/0", Metrics(0.9, 1), {"logits": torch.ones(2)}, {})
+        except LeaseLostError as error:
+            print("refused", error, flush=True)
+"""
+
+
+def test_a_process_that_was_suspended_and_lost_its_lease_cannot_publish_late(store, make_child):
+    cycle = store.start_cycle("digits", "mu2net", 1, {})
+    store.record_child(cycle, make_child(store.root(), 10))
+    command = [sys.executable, "-c", textwrap.dedent(SUSPENDED), str(store.directory)]
+    late = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert late.stdout.readline() == "held\n", late.communicate()[1]
+        late.send_signal(signal.SIGSTOP)
+        end = time.monotonic() + 30
+        while True:
+            try:
+                with store.evolving("digits"):
+                    break
+            except LockedError:
+                assert time.monotonic() < end, "its term is one second"
+                time.sleep(0.1)
+        late.send_signal(signal.SIGCONT)
+        output, errors = late.communicate("go\n", timeout=60)
+        assert output.startswith("refused task 'digits' was taken over"), errors
+    finally:
+        late.kill()
+    assert store.live_path("digits") is None
+    assert store.running_cycle("digits").number == cycle.number
+    store.publish(cycle, "digits/0/0/0", Metrics(0.9, 1), {}, {})
+
+
+def test_readers_hold_paths_and_leave_nothing_behind(store, leases, clock):
+    one, other = leases(), leases()
+    with one.reading(["root", "x"]), other.reading(["y"]):
+        with store.registry.writing() as session:
+            assert one.held_paths(session) == {"root", "x", "y"}
+        clock.pass_by(3601)
+        with store.registry.writing() as session:
+            assert one.held_paths(session) == set()
+    with store.registry.reading() as session:
+        assert session.query(LeaseRow).count() == 0
+
+
+class TestHolder:
+    def test_this_process_is_there(self):
+        here = Holder.here(Files())
+        assert not here.has_ended(Files())
+        assert Holder.from_json(here.to_json()) == here
+        assert str(here) == f"process {os.getpid()} on {socket.gethostname()} since {here.since}"
+
+    def test_a_later_process_of_the_same_id_is_another_one(self):
+        here = Holder.here(Files())
+        assert Holder(here.pid, here.host, (here.started or 0) + 1, "").has_ended(Files())
+
+    def test_a_process_that_ended_is_not_there(self):
+        child = subprocess.Popen([sys.executable, "-c", "pass"])
+        stat = Holder(child.pid, socket.gethostname(), None, "")
+        child.wait()
+        assert stat.has_ended(Files())
+
+    def test_of_another_host_nobody_can_tell(self):
+        assert not Holder(1, "elsewhere", 1, "").has_ended(Files())
+
+    def test_without_a_start_the_id_must_do(self):
+        assert not Holder(os.getpid(), socket.gethostname(), None, "").has_ended(Files())

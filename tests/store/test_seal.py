@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+
+from mu2net.errors import StoreError
+from mu2net.store.files import Files
+from mu2net.store.seal import SEAL_NAME, State
+from mu2net.store.store import Store
+from mu2net.store.verify import verify_files
+
+
+@pytest.fixture
+def registry(store):
+    return store.directory / "registry.sqlite"
+
+
+def flip(file, position, bit=0):
+    data = bytearray(file.read_bytes())
+    data[position] ^= 1 << bit
+    file.write_bytes(bytes(data))
+
+
+def problem(store):
+    try:
+        return Store.open(store.directory).registry.problem()
+    except StoreError as error:
+        return str(error)
+
+
+def test_a_registry_is_sealed_from_the_first_transaction_on(store, make_task):
+    assert store.registry.problem() is None
+    for number in range(3):
+        store.add_task(make_task(f"t{number}"))
+        assert store.registry.problem() is None
+    assert len((store.directory / SEAL_NAME).read_text().splitlines()) == 2
+
+
+def test_every_byte_of_the_registry_counts(store, registry):
+    """Each byte of the header, and some of all others."""
+    whole = registry.read_bytes()
+    for position in [*range(100), *range(100, len(whole), 997)]:
+        flip(registry, position, position % 8)
+        found = problem(store)
+        assert found is not None, f"byte {position}"
+        assert "registry" in found
+        registry.write_bytes(whole)
+    assert problem(store) is None
+
+
+def test_a_change_through_sqlite_is_found(store, registry):
+    connection = sqlite3.connect(registry)
+    connection.execute("UPDATE tasks SET fingerprint = 'x'")
+    connection.commit()
+    connection.close()
+    assert "altered" in problem(store)
+
+
+def test_an_older_state_is_found(store, registry, make_task):
+    old = registry.read_bytes()
+    for number in range(2):
+        store.add_task(make_task(f"t{number}"))
+    registry.write_bytes(old)
+    assert "altered" in problem(store)
+
+
+def test_bytes_behind_the_end_and_missing_ones_are_found(store, registry):
+    whole = registry.read_bytes()
+    registry.write_bytes(whole + b"\0")
+    assert "behind its end" in problem(store)
+    registry.write_bytes(whole[:-4096])
+    assert problem(store) is not None
+
+
+def test_a_lost_or_damaged_seal_is_named_and_the_next_transaction_makes_a_new_one(store, make_task):
+    seal = store.directory / SEAL_NAME
+    whole = seal.read_bytes()
+    for damaged in (b"", b"1 2\n", whole[:-2], whole.replace(b" ", b"  ", 1), b"\xff" * 10):
+        seal.write_bytes(damaged)
+        assert "registry.seal" in problem(store) or "altered" in problem(store)
+    seal.unlink()
+    assert "is missing" in problem(store)
+    store.add_task(make_task("more"))
+    assert problem(store) is None
+    assert verify_files(store) == []
+
+
+def test_a_transaction_that_fails_leaves_a_sealed_registry(store):
+    def fail():
+        with store.registry.writing() as session:
+            session.connection().exec_driver_sql("DELETE FROM events")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert store.events() != []
+    assert problem(store) is None
+
+
+def test_a_crash_between_the_seal_and_the_commit_leaves_a_sealed_registry(store, make_task):
+    class Crash(BaseException):
+        pass
+
+    class Crashing(Files):
+        def replace(self, file, data, mode):
+            super().replace(file, data, mode)
+            raise Crash
+
+    with pytest.raises(Crash):
+        Store.open(store.directory, Crashing()).add_task(make_task("lost"))
+    assert problem(store) is None
+    assert [task.name for task in store.tasks()] == ["digits"]
+    store.add_task(make_task("kept"))
+    assert problem(store) is None
+
+
+def test_a_seal_that_cannot_be_written_stops_the_transaction(store, make_task):
+    class Full(Files):
+        def replace(self, file, data, mode):
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(StoreError, match=r"No space left.*nothing was lost"):
+        Store.open(store.directory, Full()).add_task(make_task("lost"))
+    assert [task.name for task in store.tasks()] == ["digits"]
+    assert problem(store) is None
+
+
+def test_states_are_exact():
+    state = State(7, 3040001, "a" * 64)
+    assert State.from_line(state.to_line().rstrip("\n")) == state
+    assert state.after_commit().counter == 8
+    for line in ("7 3040001", "x 1 " + "a" * 64, "7 3040001 " + "a" * 63, "07 3040001 " + "a" * 64):
+        with pytest.raises(ValueError, match=r".*"):
+            State.from_line(line)
+    with pytest.raises(ValueError, match="no data base"):
+        State.of(b"short")
