@@ -73,12 +73,42 @@ def test_bytes_behind_the_end_and_missing_ones_are_found(store, registry):
     assert problem(store) is not None
 
 
-def test_a_lost_or_damaged_seal_is_named_and_the_next_transaction_makes_a_new_one(store, make_task):
+def test_nothing_is_written_over_a_damage(store, registry, make_task):
+    """Else the damage would be sealed."""
+    whole = registry.read_bytes()
+    for name in ("zeroth", "first"):
+        store.add_task(make_task(name))
+    current = registry.read_bytes()
+    registry.write_bytes(whole)
+    again = Store.open(store.directory)
+    with pytest.raises(StoreError, match=r"altered.*nothing was written.*delete .*registry\.seal"):
+        again.add_task(make_task("second"))
+    assert "altered" in problem(store)
+    assert registry.read_bytes() == whole
+    registry.write_bytes(current)
+    Store.open(store.directory).add_task(make_task("second"))
+    assert problem(store) is None
+    flip(registry, 3 * 4096 + 2000)
+    assert verify_files(Store.open(store.directory)) != []
+    assert verify_files(Store.open(store.directory)) != [], "the first look did not seal it"
+
+
+def test_two_processes_seal_in_turn(store, make_task):
+    one, other = Store.open(store.directory), Store.open(store.directory)
+    for number in range(3):
+        one.add_task(make_task(f"a{number}"))
+        other.add_task(make_task(f"b{number}"))
+        assert problem(store) is None
+
+
+def test_a_lost_or_damaged_seal_is_named_and_a_deleted_one_is_made_anew(store, make_task):
     seal = store.directory / SEAL_NAME
     whole = seal.read_bytes()
     for damaged in (b"", b"1 2\n", whole[:-2], whole.replace(b" ", b"  ", 1), b"\xff" * 10):
         seal.write_bytes(damaged)
         assert "registry.seal" in problem(store) or "altered" in problem(store)
+        with pytest.raises(StoreError, match="nothing was written"):
+            Store.open(store.directory).add_task(make_task("more"))
     seal.unlink()
     assert "is missing" in problem(store)
     store.add_task(make_task("more"))

@@ -94,6 +94,7 @@ class Registry:
         """
         with self._explained("written"), Session(self._writer) as session, session.begin():
             connection = session.connection()  # takes the turn now, not at the first statement
+            self._require_intact(connection)
             yield session
             session.flush()
             self._seal(connection)
@@ -106,6 +107,7 @@ class Registry:
             StoreError: The registry cannot be written; nothing was changed.
         """
         with self._explained("migrated"), self._writer.begin() as connection:
+            self._require_intact(connection)
             yield connection
             self._seal(connection)
 
@@ -118,6 +120,10 @@ class Registry:
                 return self.seal.problem(driver_connection(session.connection()))
         except StoreError as error:
             return str(error)
+
+    def _require_intact(self, connection: Connection) -> None:
+        if self.seal is not None:
+            self.seal.require_intact(driver_connection(connection))
 
     def _seal(self, connection: Connection) -> None:
         """Write down what the bytes will be once the transaction has committed."""

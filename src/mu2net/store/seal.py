@@ -12,6 +12,7 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
+from mu2net.errors import StoreError
 from mu2net.store.files import Files
 
 SEAL_NAME = "registry.seal"
@@ -90,6 +91,30 @@ class Seal:
     def __init__(self, registry: Path, files: Files) -> None:
         self._registry, self._files = registry, files
         self.file = registry.with_name(SEAL_NAME)
+        self._known: int | None = None
+
+    def require_intact(self, connection: sqlite3.Connection) -> None:
+        """Check, before a transaction writes, that the registry is in a state that was sealed.
+
+        Else the transaction would seal a damage. A missing seal is none: the transaction makes the first one. The bytes
+        are hashed once for every state that another process left.
+
+        Args:
+            connection: In a transaction that writes, and has written nothing yet.
+
+        Raises:
+            StoreError: The registry, or its seal, was altered.
+        """
+        image = connection.serialize()
+        counter = int.from_bytes(image[_COUNTER], "big")
+        if counter == self._known or not self._files.is_file(self.file) or not counter:
+            return
+        problem = self._problem(image)
+        if problem is not None:
+            raise StoreError(
+                f"{problem}; nothing was written. To go on with the registry as it is, delete {self.file}: the next "
+                "command that writes makes a new seal"
+            )
 
     def write(self, connection: sqlite3.Connection) -> None:
         """Seal what a transaction is about to commit, and what is there before.
@@ -104,6 +129,7 @@ class Seal:
         before = [state for state in self._states() if state.counter == after.counter][:1]
         lines = [state.to_line() for state in (*before, after.after_commit())]
         self._files.replace(self.file, "".join(lines).encode(), 0o644)
+        self._known = after.counter + 1
 
     def problem(self, connection: sqlite3.Connection) -> str | None:
         """Return what is wrong with the registry, ``None`` where it is as it was written.
@@ -111,6 +137,9 @@ class Seal:
         Args:
             connection: A new connection to it, in a transaction that reads.
         """
+        return self._problem(connection.serialize())
+
+    def _problem(self, image: bytes) -> str | None:
         try:
             lines = self._files.read(self.file).decode("ascii").splitlines()
             sealed = [State.from_line(line) for line in lines]
@@ -118,7 +147,6 @@ class Seal:
             return f"{self.file} is missing, so the registry cannot be checked; restore both from a backup"
         except (ValueError, OSError) as error:
             return f"{self.file} is damaged ({error}); restore the registry and its seal from a backup"
-        image = connection.serialize()
         if self._files.size(self._registry) != len(image):
             return f"registry {self._registry} has bytes behind its end; restore it from a backup"
         if image[_COUNTER] != image[_VALID_FOR] or State.of(image) not in sealed:
