@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test check format docs bench bench-speed bench-roofline clean
+.PHONY: setup demo test test-crash check format docs bench bench-speed bench-roofline bench-trust clean
 
 setup: $(STAMP)
 
@@ -18,6 +18,10 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest -n 2
+
+# A thousand killed processes, which takes a while; `make test` kills some.
+test-crash: setup
+	$(BIN)/python -m benchmarks.trust --only kills --dry $(ARGS)
 
 check: setup
 	$(BIN)/ruff format --check .
@@ -43,6 +47,10 @@ bench-speed: setup
 
 bench-roofline: setup
 	$(BIN)/python -m benchmarks.roofline $(ARGS)
+
+# For instance: make bench-trust ARGS='--only corruption --corruptions 1000'
+bench-trust: setup
+	$(BIN)/python -m benchmarks.trust $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -34,7 +34,7 @@ def test_a_registry_is_sealed_from_the_first_transaction_on(store, make_task):
     for number in range(3):
         store.add_task(make_task(f"t{number}"))
         assert store.registry.problem() is None
-    assert len((store.directory / SEAL_NAME).read_text().splitlines()) == 2
+    assert len((store.directory / SEAL_NAME).read_text().splitlines()) == 3, "before, after, and the hash of both"
 
 
 def test_every_byte_of_the_registry_counts(store, registry):
@@ -99,6 +99,16 @@ def test_two_processes_seal_in_turn(store, make_task):
         one.add_task(make_task(f"a{number}"))
         other.add_task(make_task(f"b{number}"))
         assert problem(store) is None
+
+
+def test_every_byte_of_the_seal_counts(store, make_task):
+    seal = store.directory / SEAL_NAME
+    whole = seal.read_bytes()
+    for position in range(len(whole)):
+        flip(seal, position, position % 8)
+        assert problem(store) is not None, f"byte {position}"
+        seal.write_bytes(whole)
+    assert problem(store) is None
 
 
 def test_a_lost_or_damaged_seal_is_named_and_a_deleted_one_is_made_anew(store, make_task):

@@ -2,7 +2,6 @@ import math
 import os
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
@@ -444,8 +443,8 @@ def test_children_of_the_same_work_are_measured_once(group, job, source, monkeyp
 
 
 class Indices(Prefixes):
-    def __init__(self):
-        super().__init__()
+    def __init__(self, cache):
+        super().__init__(cache)
         self.asked = []
 
     def activation(self, prefix, batch):
@@ -453,21 +452,34 @@ class Indices(Prefixes):
         return super().activation(prefix, batch)
 
 
-def test_a_child_passes_over_the_images_that_it_was_limited_to(group, job, source, monkeypatch):
-    """Another group of the cycle sees the same images; the order of later passes is its own."""
+@pytest.mark.parametrize(("fill_seconds", "images"), [(100.0, 16), (0.0, 8)])
+def test_a_child_passes_over_the_images_that_it_was_limited_to(
+    group, job, source, tmp_path, monkeypatch, fill_seconds, images
+):
+    """Fewer of them where they take longer than was measured; never less than a batch.
+
+    Another group of the cycle sees the same images; the order of later passes is its own.
+    """
+    costs = Measured(StepCost(0.001, fill_seconds, 5), StepCost(0.0), 5.0)
+    monkeypatch.setattr(Pace, "measure", lambda *_: costs)
     monkeypatch.setattr(Pace, "num_images", lambda self, measured: 16)
     monkeypatch.setattr(Pace, "length", lambda self, child, measured: Length(1, 6))
     config = TrainConfig(1, 10**6, batch_size=8, evaluation_batch_size=8, seconds=5.0, passes=3)
     seen = []
     for generation in (0, 1):
-        prefixes = Indices()
+        prefixes = Indices(ActivationCache(tmp_path, 10**9))
         one = replace(group(job("a", "norm", **PLAIN), config=config), seed_key=(0, "task", 0, generation))
         (child,) = train_group(one, source, prefixes=prefixes)
-        assert child.metrics.extra["train_images"] == 16
-        asked = [indices for name, indices in prefixes.asked if name == "train"][-6:]
-        seen.append([sorted(np.concatenate(asked[start : start + 2]).tolist()) for start in (0, 2, 4)])
-    assert len(set(seen[0][0])) == 16
-    assert seen[0] == [seen[0][0]] * 3 == seen[1]
+        assert child.metrics.extra["train_images"] == images
+        asked = [sorted(indices.tolist()) for name, indices in prefixes.asked if name == "train"]
+        filling, training = asked[: images // 8], asked[images // 8 :]
+        assert len(training) == 6
+        pool = sorted(index for part in filling for index in part)
+        for start in range(0, 6, images // 8):
+            a_pass = training[start : start + images // 8]
+            assert sorted(index for part in a_pass for index in part) == pool
+        seen.append(filling)
+    assert seen[0] == seen[1]
 
 
 def test_children_that_are_compared_see_the_same_images_whatever_they_cost(group, job, source):

@@ -128,7 +128,8 @@ class Seal:
         after = State.of(connection.serialize())
         before = [state for state in self._states() if state.counter == after.counter][:1]
         lines = [state.to_line() for state in (*before, after.after_commit())]
-        self._files.replace(self.file, "".join(lines).encode(), 0o644)
+        text = "".join(lines)
+        self._files.replace(self.file, f"{text}{_own_digest(text)}\n".encode(), 0o644)
         self._known = after.counter + 1
 
     def problem(self, connection: sqlite3.Connection) -> str | None:
@@ -141,8 +142,7 @@ class Seal:
 
     def _problem(self, image: bytes) -> str | None:
         try:
-            lines = self._files.read(self.file).decode("ascii").splitlines()
-            sealed = [State.from_line(line) for line in lines]
+            sealed = self._read()
         except FileNotFoundError:
             return f"{self.file} is missing, so the registry cannot be checked; restore both from a backup"
         except (ValueError, OSError) as error:
@@ -156,6 +156,23 @@ class Seal:
     def _states(self) -> list[State]:
         """Return what the seal says, as far as it can be read: a damaged one is replaced by the next transaction."""
         try:
-            return [State.from_line(line) for line in self._files.read(self.file).decode("ascii").splitlines()]
+            return self._read()
         except (OSError, ValueError):
             return []
+
+    def _read(self) -> list[State]:
+        """Return the states that the seal names.
+
+        Raises:
+            OSError: It cannot be read.
+            ValueError: It was altered: its last line is a hash of the others.
+        """
+        text = self._files.read(self.file).decode("ascii")
+        *lines, last = text.splitlines(keepends=True) or [""]
+        if last != f"{_own_digest(''.join(lines))}\n":
+            raise ValueError("its last line is not the hash of the others")
+        return [State.from_line(line.removesuffix("\n")) for line in lines]
+
+
+def _own_digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -90,7 +90,7 @@ class Pace:
 
         All of them, unless it is bound to pass over them several times and an image that comes again costs far less
         than a new one: its activation below the trainable slots was kept. Then as many as can be seen that often,
-        but no fewer than half of those that one pass could show.
+        but no fewer than half of those that one pass could show, in whole batches.
 
         Args:
             measured: What the child costs.
@@ -104,7 +104,7 @@ class Pace:
         once, often = (left / (step.fill_seconds + count * step.seconds) * size for count in (1, passes))
         if often >= everything or often < WORTHWHILE_IMAGES * min(once, everything):
             return everything
-        return max(size, int(often))
+        return max(1, int(often / size)) * size
 
     def length(self, child: ChildRun, measured: Measured) -> Length:
         """Return the longest training of a child that fits its time.

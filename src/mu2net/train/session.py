@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -163,10 +164,39 @@ class _Session:
                 measured[work] = self._pace.measure(child, seconds - child.spent_seconds, sharing, companions[work])
             self._reporter.batch("prepare", -1, number + 1, len(self._children))
         images = max(self._pace.num_images(found) for found in measured.values())
+        spent = 0.0
         if images < self._batches.num_images:
+            per_batch = max(found.step.fill_seconds for found in measured.values()) * len(self._children)
+            images, spent = self._fill(images, per_batch * images / self._batches.batch_size)
             self._batches = self._batches.limited(images)
         for child, work in zip(self._children, works, strict=True):
-            child.length = self._pace.length(child, measured[work])
+            found = measured[work]
+            child.length = self._pace.length(child, replace(found, seconds=found.seconds - spent))
+
+    def _fill(self, images: int, seconds: float) -> tuple[int, float]:
+        """Compute what enters the trained slots for the images that will be seen, before anybody plans with them.
+
+        Where it takes longer than was measured there are fewer images, and not fewer passes over them.
+
+        Args:
+            images: How many, in whole batches.
+            seconds: The time for it.
+
+        Returns:
+            How many images there are, and the seconds that each child is charged for.
+        """
+        started, size = time.perf_counter(), self._batches.batch_size
+        done = 0
+        while done < images and (done == 0 or time.perf_counter() - started < seconds):
+            self._check("prepare")
+            batch = self._batches.batch(done // size)
+            for child in self._children:
+                self._prefixes.activation(child.prefix, batch)
+            done += size
+        spent = (time.perf_counter() - started) / len(self._children)
+        for child in self._children:
+            child.add_seconds(spent)
+        return done, spent
 
     @property
     def _pace(self) -> Pace:

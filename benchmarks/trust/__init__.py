@@ -1,0 +1,1 @@
+"""What a system withstands: kills, corruption; and what safety costs."""
