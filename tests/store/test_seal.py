@@ -167,10 +167,10 @@ def test_a_seal_that_cannot_be_written_stops_the_transaction(store, make_task):
 
 
 def test_states_are_exact():
-    state = State(7, 3040001, "a" * 64)
+    state = State(7, 3040001, "a" * 32)
     assert State.from_line(state.to_line().rstrip("\n")) == state
     assert state.after_commit().counter == 8
-    for line in ("7 3040001", "x 1 " + "a" * 64, "7 3040001 " + "a" * 63, "07 3040001 " + "a" * 64):
+    for line in ("7 3040001", "x 1 " + "a" * 32, "7 3040001 " + "a" * 31, "07 3040001 " + "a" * 32):
         with pytest.raises(ValueError, match=r".*"):
             State.from_line(line)
     with pytest.raises(ValueError, match="no data base"):

@@ -26,6 +26,13 @@ BUSY_SECONDS = 30.0
 
 _WRITES = "mu2net_writes"
 
+_COUNT = "SELECT value FROM facts WHERE name = 'transactions'"
+_COUNT_ONE_MORE = """
+    INSERT INTO facts (name, value) VALUES ('transactions', '1')
+    ON CONFLICT (name) DO UPDATE SET value = CAST(CAST(facts.value AS BIGINT) + 1 AS VARCHAR(255))
+"""
+"""Every transaction counts itself: SQLite and PostgreSQL understand both."""
+
 
 def sqlite_url(file: Path) -> URL:
     """Return the URL of an SQLite file."""
@@ -94,10 +101,13 @@ class Registry:
         """
         with self._explained("written"), Session(self._writer) as session, session.begin():
             connection = session.connection()  # takes the turn now, not at the first statement
-            self._require_intact(connection)
+            count = self._count(connection)
+            if self.seal is not None:
+                self.seal.require_intact(driver_connection(connection), count)
             yield session
             session.flush()
-            self._seal(connection)
+            connection.exec_driver_sql(_COUNT_ONE_MORE)
+            self._seal(connection, count + 1)
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
@@ -107,7 +117,8 @@ class Registry:
             StoreError: The registry cannot be written; nothing was changed.
         """
         with self._explained("migrated"), self._writer.begin() as connection:
-            self._require_intact(connection)
+            if self.seal is not None:
+                self.seal.require_intact(driver_connection(connection))
             yield connection
             self._seal(connection)
 
@@ -121,15 +132,15 @@ class Registry:
         except StoreError as error:
             return str(error)
 
-    def _require_intact(self, connection: Connection) -> None:
-        if self.seal is not None:
-            self.seal.require_intact(driver_connection(connection))
+    def _count(self, connection: Connection) -> int:
+        """Return how many transactions have written so far."""
+        return int(connection.exec_driver_sql(_COUNT).scalar() or 0)
 
-    def _seal(self, connection: Connection) -> None:
+    def _seal(self, connection: Connection, transactions: int | None = None) -> None:
         """Write down what the bytes will be once the transaction has committed."""
         if self.seal is not None:
             with nothing_lost(f"seal {self.seal.file}"):
-                self.seal.write(driver_connection(connection))
+                self.seal.write(driver_connection(connection), transactions)
 
     @contextmanager
     def _explained(self, verb: str) -> Iterator[None]:

@@ -258,7 +258,10 @@ class RemovalRow(Base):
 
 
 class FactRow(Base):
-    """Something about the system that no other table says; ``config`` is the SHA-256 of ``mu2net.toml``."""
+    """Something about the system that no other table says.
+
+    ``config`` is the SHA-256 of ``mu2net.toml``, ``transactions`` counts those that wrote.
+    """
 
     __tablename__ = "facts"
 

@@ -7,10 +7,11 @@ SQLite advances counters in the header while it commits; they are left out of th
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
+
+import xxhash
 
 from mu2net.errors import StoreError
 from mu2net.store.files import Files
@@ -30,7 +31,8 @@ class State:
     Args:
         counter: Commits so far, as the header counts them.
         version: Version number of the SQLite that wrote it.
-        digest: SHA-256 of all bytes, without the counters.
+        digest: XXH3 (128 bits) of all bytes, without the counters: against accidents, not against forgers, and a
+            hundred times as fast as the rest of a transaction.
     """
 
     counter: int
@@ -46,11 +48,11 @@ class State:
         """
         if len(image) < _HEADER:
             raise ValueError(f"{len(image)} bytes are no data base")
-        plain = bytearray(image)
-        for part in (_COUNTER, _VALID_FOR, _VERSION):
-            plain[part] = bytes(4)
+        view, state = memoryview(image), xxhash.xxh3_128()
+        for part in (view[: _COUNTER.start], view[_COUNTER.stop : _VALID_FOR.start], view[_VERSION.stop :]):
+            state.update(part)
         counter, version = (int.from_bytes(image[part], "big") for part in (_COUNTER, _VERSION))
-        return cls(counter, version, hashlib.sha256(plain).hexdigest())
+        return cls(counter, version, state.hexdigest())
 
     def after_commit(self) -> State:
         """Return the state that a commit makes of it."""
@@ -69,7 +71,7 @@ class State:
         """
         counter, version, digest = line.split(" ")
         found = cls(int(counter), int(version), digest)
-        if found.to_line() != f"{line}\n" or len(digest) != hashlib.sha256().digest_size * 2:
+        if found.to_line() != f"{line}\n" or len(digest) != xxhash.xxh3_128().digest_size * 2:
             raise ValueError(f"{line!r} is no state of a registry")
         return found
 
@@ -93,7 +95,7 @@ class Seal:
         self.file = registry.with_name(SEAL_NAME)
         self._known: int | None = None
 
-    def require_intact(self, connection: sqlite3.Connection) -> None:
+    def require_intact(self, connection: sqlite3.Connection, transactions: int | None = None) -> None:
         """Check, before a transaction writes, that the registry is in a state that was sealed.
 
         Else the transaction would seal a damage. A missing seal is none: the transaction makes the first one. The bytes
@@ -101,13 +103,15 @@ class Seal:
 
         Args:
             connection: In a transaction that writes, and has written nothing yet.
+            transactions: How many there were, as the registry itself counts; ``None`` where it does not yet.
 
         Raises:
             StoreError: The registry, or its seal, was altered.
         """
+        if (transactions is not None and transactions == self._known) or not self._files.is_file(self.file):
+            return
         image = connection.serialize()
-        counter = int.from_bytes(image[_COUNTER], "big")
-        if counter == self._known or not self._files.is_file(self.file) or not counter:
+        if not int.from_bytes(image[_COUNTER], "big"):  # its first transaction never ended
             return
         problem = self._problem(image)
         if problem is not None:
@@ -116,11 +120,12 @@ class Seal:
                 "command that writes makes a new seal"
             )
 
-    def write(self, connection: sqlite3.Connection) -> None:
+    def write(self, connection: sqlite3.Connection, transactions: int | None = None) -> None:
         """Seal what a transaction is about to commit, and what is there before.
 
         Args:
             connection: In a transaction that writes, with nothing left to do but to commit.
+            transactions: How many there will have been, as the registry itself counts.
 
         Raises:
             OSError: The seal cannot be written; the transaction must not commit.
@@ -130,7 +135,7 @@ class Seal:
         lines = [state.to_line() for state in (*before, after.after_commit())]
         text = "".join(lines)
         self._files.replace(self.file, f"{text}{_own_digest(text)}\n".encode(), 0o644)
-        self._known = after.counter + 1
+        self._known = transactions
 
     def problem(self, connection: sqlite3.Connection) -> str | None:
         """Return what is wrong with the registry, ``None`` where it is as it was written.
@@ -175,4 +180,4 @@ class Seal:
 
 
 def _own_digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    return xxhash.xxh3_128(text.encode()).hexdigest()
