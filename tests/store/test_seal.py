@@ -121,6 +121,8 @@ def test_a_lost_or_damaged_seal_is_named_and_a_deleted_one_is_made_anew(store, m
             Store.open(store.directory).add_task(make_task("more"))
     seal.unlink()
     assert "is missing" in problem(store)
+    assert "is missing" in verify_files(store)[0].message
+    assert not seal.exists(), "who only looks makes none"
     store.add_task(make_task("more"))
     assert problem(store) is None
     assert verify_files(store) == []

@@ -116,7 +116,8 @@ def check_files(store: StoreReader, depth: Depth = "full", share: float = 0.05) 
             findings.append(Finding(digest, use.role, tuple(sorted(use.tasks)), problem))
         elif depth != "quick" and digest in there:
             intact.append(digest)
-    _remember(store, intact)
+    if not any(finding.role in ("registry", "config") for finding in findings):  # nothing is written over a damage
+        _remember(store, intact)
     order = sorted(findings, key=lambda finding: (finding.role, finding.digest))
     return FileReport(tuple(order), len(chosen), sum(there[digest] for digest in chosen))
 
