@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import errno
+import itertools
 import os
 import subprocess
 import sys
@@ -142,6 +143,41 @@ def test_a_failure_inside_the_transaction_of_a_publication_leaves_nothing(store,
             publish(store, cycle, path.id)
     assert snapshot(store) == before
     publish(store, cycle, path.id)
+
+
+def failure_of(act: Callable[[], object]) -> str | None:
+    """Return what a store says that cannot go on, ``None`` where it did; any other error is a bug."""
+    try:
+        act()
+    except StoreError as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EACCES], ids=errno.errorcode.get)
+def test_an_error_at_any_step_changes_nothing_and_is_explained(store, make_child, number):
+    """Of recording and of publishing; half of the bytes are written where writing fails."""
+    cycle = store.start_cycle("digits", "mu2net", 1, {})
+    child, before = make_child(store.root(), 10), snapshot(store)
+
+    def fail():
+        return OSError(number, os.strerror(number), "somewhere")
+
+    for act in (
+        lambda one: one.record_child(cycle, child),
+        lambda one: publish(one, cycle, "digits/0/0/0"),
+    ):
+        for at in itertools.count():
+            said = failure_of(lambda act=act, at=at: act(Store.open(store.directory, FaultyFiles(fail, at=at))))
+            if said is None:
+                break
+            assert os.strerror(number) in said
+            assert snapshot(store) == before
+            assert verify_files(store) == []
+        assert at > 8, "every step was tried"
+        before = snapshot(store)
+    assert store.live_path("digits").id == "digits/0/0/0"
+    assert verify_files(store) == []
 
 
 def no_space() -> OSError:

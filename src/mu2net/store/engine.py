@@ -18,7 +18,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 from sqlalchemy.orm import Session
 
 from mu2net.errors import ConfigError, StoreError
-from mu2net.store.files import Files, nothing_lost
+from mu2net.store.files import Files, nothing_lost, only_read
 from mu2net.store.seal import Seal
 
 BUSY_SECONDS = 30.0
@@ -102,8 +102,7 @@ class Registry:
         with self._explained("written"), Session(self._writer) as session, session.begin():
             connection = session.connection()  # takes the turn now, not at the first statement
             count = self._count(connection)
-            if self.seal is not None:
-                self.seal.require_intact(driver_connection(connection), count)
+            self._require_intact(connection, count)
             yield session
             session.flush()
             connection.exec_driver_sql(_COUNT_ONE_MORE)
@@ -117,8 +116,7 @@ class Registry:
             StoreError: The registry cannot be written; nothing was changed.
         """
         with self._explained("migrated"), self._writer.begin() as connection:
-            if self.seal is not None:
-                self.seal.require_intact(driver_connection(connection))
+            self._require_intact(connection)
             yield connection
             self._seal(connection)
 
@@ -127,10 +125,15 @@ class Registry:
         if self.seal is None:
             return None
         try:
-            with self.reading() as session:
+            with only_read(f"registry {self.where}"), self.reading() as session:
                 return self.seal.problem(driver_connection(session.connection()))
         except StoreError as error:
             return str(error)
+
+    def _require_intact(self, connection: Connection, transactions: int | None = None) -> None:
+        if self.seal is not None:
+            with only_read(f"seal {self.seal.file}"):
+                self.seal.require_intact(driver_connection(connection), transactions)
 
     def _count(self, connection: Connection) -> int:
         """Return how many transactions have written so far."""

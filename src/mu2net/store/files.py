@@ -159,3 +159,21 @@ def nothing_lost(what: str) -> Iterator[None]:
             f"{what} cannot be written: {error.strerror or error}{file}; nothing was lost, "
             f"the system is as it was before; {way_out} and run the command again"
         ) from error
+
+
+@contextmanager
+def only_read(what: str) -> Iterator[None]:
+    """Say what an ``OSError`` means while something is only looked at.
+
+    Args:
+        what: What is being read, for the message.
+
+    Raises:
+        StoreError: Instead of the ``OSError``.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"{what} cannot be read: {error.strerror or error}; nothing was changed; check the disk and the permissions"
+        ) from error

@@ -16,7 +16,7 @@ from mu2net.errors import ConfigError, StoreError
 from mu2net.store import queries, recording
 from mu2net.store.config import CONFIG_NAME, SystemConfig, config_from_toml
 from mu2net.store.engine import Registry, registry_engine, sqlite_url
-from mu2net.store.files import Files, nothing_lost
+from mu2net.store.files import Files, nothing_lost, only_read
 from mu2net.store.lease import Lease
 from mu2net.store.migrate import migrate
 from mu2net.store.reader import COMPONENTS_NAME, CONFIG_FACT, StoreReader
@@ -97,8 +97,10 @@ class Store(StoreReader):
             StoreError: ``mu2net.toml`` or the registry is missing or damaged, or the system was never completed.
         """
         directory, files = FilePath(directory).absolute(), files or Files()
-        if not files.is_file(directory / CONFIG_NAME):
-            found = f"it has no {CONFIG_NAME}" if files.is_folder(directory) else "there is no such folder"
+        with only_read(f"system {directory}"):
+            is_system, is_folder = files.is_file(directory / CONFIG_NAME), files.is_folder(directory)
+        if not is_system:
+            found = f"it has no {CONFIG_NAME}" if is_folder else "there is no such folder"
             raise ConfigError(
                 f"{directory} is not a system: {found}; name another folder, or make one: "
                 f"mu2net init --system {directory}"
@@ -295,7 +297,9 @@ class Store(StoreReader):
     def _attach(cls, directory: FilePath, config: SystemConfig, files: Files) -> Store:
         """Return the store of a folder that has a ``mu2net.toml``, with a root or without."""
         registry = directory / REGISTRY_NAME
-        if config.registry_url is None and not files.is_file(registry):
+        with only_read(f"registry {registry}"):
+            is_there = config.registry_url is not None or files.is_file(registry)
+        if not is_there:
             raise StoreError(f"registry {registry} is missing; restore it from a backup")
         store = cls(directory, config, _registry(directory, config, files), files)
         migrate(store._registry)
@@ -314,7 +318,8 @@ class Store(StoreReader):
 
     def _are_there(self, digests: Iterable[Digest]) -> bool:
         """Return whether files still lie there; ``collect`` may have removed them before anything named them."""
-        return all(self._files.is_file(self.components.file(digest)) for digest in digests)
+        with only_read("what was just written"):
+            return all(self._files.is_file(self.components.file(digest)) for digest in digests)
 
     def _put(self, component: NewComponent) -> StoredComponent:
         digest = self.components.put(component.tensors)
