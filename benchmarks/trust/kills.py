@@ -99,6 +99,9 @@ def kill_many(folder: Path, kills: int, seed: int = 0, progress: Callable[[int],
             log.unlink(missing_ok=True)
             published = {path.id: path.digests for path in Store.open(directory).live_paths()}
             was_killed = _run_and_kill(directory, name, cycles, log, draw.uniform(0.0, length))
+            has_published = len(Store.open(directory).cycles(name)) == len(Store.open(undisturbed).cycles(name)) and (
+                Store.open(directory).running_cycle(name) is None
+            )
             generations = [int(line) for line in log.read_text().split()] if log.exists() else []
             redone = max(redone, len(set(before) & set(generations)))
             before = generations
@@ -114,6 +117,8 @@ def kill_many(folder: Path, kills: int, seed: int = 0, progress: Callable[[int],
                 identity not in known or known[identity].path.digests != digests or known[identity].state == "child"
                 for identity, digests in published.items()
             )
+            if has_published:  # it was killed between its publication and its end
+                break
         differences += _outcome(directory, name) != _outcome(undisturbed, name)
         shutil.rmtree(undisturbed)
         cycles += 1

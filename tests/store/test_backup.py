@@ -92,7 +92,7 @@ def test_what_was_interrupted_leaves_the_backup_before_it(grown, tmp_path, learn
             except KeyboardInterrupt:
                 restore(where, tmp_path / f"again{stop}")
         assert Store.open(tmp_path / f"again{stop}").ancestors() == before
-    assert stop == 7, "four files, the registry, mu2net.toml, the manifest"
+    assert stop == 6, "four files, the registry, the manifest"
 
 
 def test_collecting_meanwhile_takes_nothing_away(grown, tmp_path, learn, monkeypatch):

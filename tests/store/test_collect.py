@@ -14,7 +14,7 @@ from mu2net.core.path import Metrics
 from mu2net.errors import UnknownComponentError, UnknownNameError
 from mu2net.store.collect import GRACE, collect, compact_history
 from mu2net.store.reach import files_of, kept_paths
-from mu2net.store.schema import ComponentRow
+from mu2net.store.schema import ComponentRow, LeaseRow
 from mu2net.store.store import Store
 from mu2net.store.usage import usage
 from mu2net.store.verify import verify_files
@@ -101,6 +101,21 @@ def test_a_reader_keeps_what_it_holds(grown):
         assert old <= files(grown)
     collect(grown, is_dry=False, grace=NOW)
     assert not old <= files(grown)
+
+
+def test_a_reader_that_was_killed_is_forgotten_and_the_registry_stays_sealed(grown):
+    with grown.registry.writing() as session:
+        holder = {"pid": 1, "host": "gone", "started": None, "since": "then"}
+        long_ago = datetime.now(UTC) - timedelta(days=1)
+        session.add(LeaseRow(name="read:dead", token=1, holder=holder, paths=["digits/0/0/0"], expires_at=long_ago))
+    old = of(grown, "digits/0/0/0")
+    assert old & set(collect(grown, grace=NOW).files)
+    assert grown.registry.problem() is None
+    collect(grown, is_dry=False, grace=NOW)
+    assert not old <= files(grown)
+    assert verify_files(grown) == []
+    with grown.registry.reading() as session:
+        assert session.get(LeaseRow, "read:dead") is None
 
 
 def test_what_a_crash_left_behind_goes_after_the_grace_period(grown):

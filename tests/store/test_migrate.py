@@ -31,7 +31,8 @@ def test_the_constraints_are_those_of_the_declaration(registry, tmp_path):
     """``compare_metadata`` does not look at checks, foreign keys' names and partial indices."""
     migrate(registry)
     declared = registry_engine(sqlite_url(tmp_path / "declared.sqlite"))
-    Base.metadata.create_all(declared)
+    with Registry(declared).connection() as connection:
+        Base.metadata.create_all(connection)
     found, expected = inspect(registry.engine), inspect(declared)
     for table in Base.metadata.tables:
         assert found.get_pk_constraint(table) == expected.get_pk_constraint(table)

@@ -4,11 +4,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from mu2net.errors import ConfigError, StoreError, UnknownNameError
+from mu2net.errors import ConfigError, PrivacyError, StoreError, UnknownNameError
 from mu2net.store.collect import GRACE, collect
 from mu2net.store.provenance import provenance
 from mu2net.store.reach import files_of
 from mu2net.store.removal import plan_removal, remove_task, undo_removal
+from mu2net.store.schema import ComponentRow
 from mu2net.store.verify import verify_files
 
 
@@ -88,6 +89,36 @@ def test_undo_has_an_end(chain):
     chain.components.remove(digest)
     with pytest.raises(ConfigError, match=r"1 files of its paths are gone"):
         undo_removal(chain)
+
+
+def test_undo_takes_back_that_files_were_about_to_go(chain, monkeypatch):
+    class Crash(BaseException):
+        pass
+
+    def crash(*_):
+        raise Crash
+
+    remove_task(chain, "a", with_influence=True)
+    monkeypatch.setattr(chain.components, "remove", crash)
+    with pytest.raises(Crash):
+        collect(chain, is_dry=False, grace=timedelta(0))
+    undo_removal(chain)
+    with chain.registry.reading() as session:
+        needed = files_of(session, [f"{name}/0/0/0" for name in "abcd"])
+        gone = session.query(ComponentRow).filter(ComponentRow.collected_at.is_not(None))
+        assert not needed & {row.digest for row in gone}
+    assert verify_files(chain) == []
+
+
+def test_nothing_can_descend_from_what_was_removed_with_its_influence(chain, make_child):
+    """Not even from a path of history whose files are still there."""
+    old = chain.live_path("b")
+    cycle = chain.start_cycle("d", "mu2net", 9, {"live": []})
+    remove_task(chain, "a", with_influence=True)
+    with pytest.raises(PrivacyError, match=r"data of 'a', which was removed with all its influence"):
+        chain.record_child(cycle, make_child(old, 60))
+    undo_removal(chain)
+    assert chain.record_child(cycle, make_child(old, 60)).influence == {"a", "b", "d"}
 
 
 def test_removals_are_undone_from_the_last_to_the_first(chain):

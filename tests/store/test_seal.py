@@ -157,6 +157,49 @@ def test_a_crash_between_the_seal_and_the_commit_leaves_a_sealed_registry(store,
     assert problem(store) is None
 
 
+def test_a_crash_before_the_first_commit_under_a_new_seal_leaves_a_system_that_opens(store, make_task):
+    """Somebody deleted the seal, as the message says: the state that is there is sealed first."""
+
+    class Crash(BaseException):
+        pass
+
+    class Crashing(Files):
+        seals = 0
+
+        def replace(self, file, data, mode):
+            super().replace(file, data, mode)
+            Crashing.seals += 1
+            if Crashing.seals == 2:
+                raise Crash
+
+    (store.directory / SEAL_NAME).unlink()
+    with pytest.raises(Crash):
+        Store.open(store.directory, Crashing()).add_task(make_task("lost"))
+    assert problem(store) is None
+    Store.open(store.directory).add_task(make_task("kept"))
+    assert problem(store) is None
+
+
+def test_a_damage_is_not_sealed_by_the_process_that_wrote_last(store, registry, make_task):
+    store.add_task(make_task("first"))
+    flip(registry, 2 * 4096 + 4000)
+    with pytest.raises(StoreError, match="nothing was written"):
+        store.add_task(make_task("second"))
+    assert "altered" in problem(store)
+
+
+def test_who_reads_cannot_write(store):
+    def write():
+        with store.registry.reading() as session:
+            session.connection().exec_driver_sql("DELETE FROM events")
+
+    with pytest.raises(StoreError, match="attempt to write a readonly database"):
+        write()
+    assert store.events() != []
+    with store.registry.reading() as session:
+        assert session.connection().exec_driver_sql("PRAGMA secure_delete").scalar() == 1
+
+
 def test_a_seal_that_cannot_be_written_stops_the_transaction(store, make_task):
     class Full(Files):
         def replace(self, file, data, mode):

@@ -92,17 +92,31 @@ def test_a_running_cycle_needs_its_files(two_tasks, make_child):
     assert [(finding.digest, finding.tasks) for finding in verify_files(two_tasks)] == [(child.digests[3], ("digits",))]
 
 
-def test_a_registry_that_disagrees_about_a_size_is_found(two_tasks):
+def test_a_registry_that_disagrees_about_a_size_is_found(two_tasks, make_task):
     head = two_tasks.live_path("digits").digests[3]
     connection = sqlite3.connect(two_tasks.directory / "registry.sqlite")
     connection.execute("UPDATE components SET num_bytes = num_bytes + 1 WHERE digest = ?", [head])
     connection.commit()
     connection.close()
-    finding, registry = verify_files(two_tasks)
-    assert (finding.digest, finding.role, finding.tasks) == (head, "component", ("digits",))
-    assert "but the registry says" in finding.message
+    (registry,) = verify_files(two_tasks)
     assert (registry.digest, registry.role) == ("", "registry")
     assert "altered" in registry.message
+    (two_tasks.directory / "registry.seal").unlink()
+    two_tasks.add_task(make_task("another"))
+    (finding,) = verify_files(two_tasks)
+    assert (finding.digest, finding.role, finding.tasks) == (head, "component", ("digits",))
+    assert "but the registry says" in finding.message
+
+
+def test_files_are_compared_with_their_names_where_the_registry_is_damaged(two_tasks):
+    with sqlite3.connect(two_tasks.directory / "registry.sqlite") as connection:
+        connection.execute("UPDATE components SET created_at = 'never'")
+    connection.close()
+    head = two_tasks.components.put(HEAD)
+    damage(two_tasks.components.file(head), b"x" * 200)
+    orphan, registry = verify_files(two_tasks)
+    assert (orphan.digest, orphan.role) == (head, "orphan")
+    assert registry.role == "registry"
 
 
 def test_a_changed_configuration_is_found(two_tasks):

@@ -82,7 +82,11 @@ class Population:
                 if not (path.is_private or barred(task, {path.task or "", *path.influence}, compartments or {}))
             ),
             sharers=count_sharers(others),
-            lineage={path.id: path for path in (lineage or {}).values() if path.task == task or not path.is_private},
+            lineage={
+                path.id: path
+                for path in (lineage or {}).values()
+                if path.task == task or not (path.is_private or barred(task, path.influence, compartments or {}))
+            },
             picks=dict(picks or {}),
         )
 

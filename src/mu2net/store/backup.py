@@ -32,6 +32,8 @@ from mu2net.store.verify import file_uses
 
 MANIFEST_NAME = "backup.json"
 
+_UNFINISHED = ".unfinished"
+
 Copied = Callable[[int, int], None]
 """Told how many files are done, and of how many."""
 
@@ -116,14 +118,16 @@ class Place:
             return data
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file.
+        """Write a file; one that was there stays whole until the new one is.
 
         Raises:
             StoreError: It cannot be written.
         """
+        path, unfinished = self._path(name), self._path(f"{name}{_UNFINISHED}")
         with self._explained("written"):
-            self._system.makedirs(self._system._parent(self._path(name)), exist_ok=True)
-            self._system.pipe_file(self._path(name), data)
+            self._system.makedirs(self._system._parent(path), exist_ok=True)
+            self._system.pipe_file(unfinished, data)
+            self._system.mv(unfinished, path)
 
     def remove(self, name: str) -> None:
         """Remove a file; one that is not there is none."""
@@ -184,10 +188,11 @@ def backup(store: StoreReader, where: str, progress: Copied = _silent) -> Backup
         config = store.files.read(store.directory / CONFIG_NAME)
         sizes = {digest: store.components.size(digest) for digest in sorted(files)}
         done = _copy(store, place, sizes, progress)
-    old = _manifest(place) if place.size(MANIFEST_NAME) is not None else None
+    old = _manifest_before(place)
     name = f"registry-{sha256(image).hexdigest()[:16]}.sqlite"
     place.write(name, image)
-    place.write(CONFIG_NAME, config)
+    if place.size(CONFIG_NAME) is None or place.read(CONFIG_NAME) != config:
+        place.write(CONFIG_NAME, config)
     manifest = Manifest(
         created_by=mu2net_version(),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -262,6 +267,14 @@ def _copy(store: StoreReader, place: Place, sizes: dict[Digest, int], progress: 
 def _file_name(digest: Digest) -> str:
     """Return where a component file lies, seen from the folder of a system or backup."""
     return f"{COMPONENTS_NAME}/sha256/{digest[:2]}/{digest}{SUFFIX}"
+
+
+def _manifest_before(place: Place) -> Manifest | None:
+    """Return the manifest of the backup that is there; ``None`` where there is none, or none that can be read."""
+    try:
+        return _manifest(place)
+    except StoreError:
+        return None
 
 
 def _manifest(place: Place) -> Manifest:

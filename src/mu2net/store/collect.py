@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path as FilePath
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from mu2net.core.component import Digest
@@ -63,8 +63,8 @@ def collect(
     unfinished = tuple(_unfinished(store, now))
     with store.registry.reading() as session:
         named = named_files(session)
-        found = _unreachable(session, store, since, sorted(store.components.digests()), named)
-        sizes = {digest: store.components.size(digest) for digest in found}
+        sizes = store.components.sizes()
+        found = _unreachable(session, store, since, sorted(sizes), named)
     removed = found
     if not is_dry:
         removed = [
@@ -75,7 +75,7 @@ def collect(
         for file in unfinished:
             store.files.remove(file)
         if grace == timedelta(0):
-            _finish_removals(store)
+            _finish_removals(store, now)
     orphans = sum(digest not in named for digest in removed)
     total = sum(sizes[digest] for digest in removed)
     return Collected(tuple(removed), total, orphans, unfinished, is_done=not is_dry)
@@ -102,16 +102,24 @@ def compact_history(store: StoreReader, task: str | None = None) -> int:
         chosen = [PathRow.state == "child", PathRow.is_compacted.is_(False), ~running.exists()]
         if task is not None:
             chosen.append(PathRow.task == task)
-        ids = session.scalars(select(PathRow.id).where(*chosen)).all()
-        session.execute(update(PathRow).where(PathRow.id.in_(ids)).values(is_compacted=True))
-        if ids:
-            recording.add_event(session, "history_compacted", task, {"children": len(ids)})
-        return len(ids)
+        count = int(session.scalar(select(func.count()).select_from(PathRow).where(*chosen)) or 0)
+        session.execute(
+            update(PathRow).where(*chosen).values(is_compacted=True).execution_options(synchronize_session=False)
+        )
+        if count:
+            recording.add_event(session, "history_compacted", task, {"children": count})
+        return count
 
 
 def _unfinished(store: StoreReader, now: datetime) -> list[FilePath]:
-    before = (now - UNFINISHED).timestamp()
-    return [file for file in store.components.temporary_files() if store.files.modified(file) < before]
+    before, found = (now - UNFINISHED).timestamp(), []
+    for file in store.components.temporary_files():
+        try:
+            if store.files.modified(file) < before:
+                found.append(file)
+        except FileNotFoundError:  # it is complete by now
+            continue
+    return found
 
 
 def _unreachable(
@@ -122,9 +130,13 @@ def _unreachable(
     return [
         digest
         for digest in files
-        if digest not in reachable
-        and (digest in named or since is None or store.components.modified(digest) < since.timestamp())
+        if digest not in reachable and (digest in named or since is None or _is_older(store, digest, since))
     ]
+
+
+def _is_older(store: StoreReader, digest: Digest, since: datetime) -> bool:
+    modified = store.components.modified(digest)
+    return modified is not None and modified < since.timestamp()
 
 
 def _remove(store: StoreReader, since: datetime | None, files: Sequence[Digest]) -> list[Digest]:
@@ -134,6 +146,7 @@ def _remove(store: StoreReader, since: datetime | None, files: Sequence[Digest])
     writer that names such a file again takes that back, and the second look finds it reachable.
     """
     with store.registry.writing() as session:
+        store.leases.forget_readers(session)
         gone = _unreachable(session, store, since, files, named_files(session))
         for row in (ComponentRow, ProbeRow):
             chosen = row.digest.in_(gone) & row.collected_at.is_(None)
@@ -148,7 +161,8 @@ def _remove(store: StoreReader, since: datetime | None, files: Sequence[Digest])
     return gone
 
 
-def _finish_removals(store: StoreReader) -> None:
-    """Make all removals of tasks final: what would bring them back is gone."""
+def _finish_removals(store: StoreReader, now: datetime) -> None:
+    """Make the removals of tasks final that were made before: what would bring them back is gone."""
     with store.registry.writing() as session:
-        session.execute(update(RemovalRow).where(RemovalRow.state == "open").values(state="final"))
+        chosen = (RemovalRow.state == "open") & (RemovalRow.at <= now)
+        session.execute(update(RemovalRow).where(chosen).values(state="final"))

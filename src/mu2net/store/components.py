@@ -188,13 +188,22 @@ class ComponentFiles:
         self._files.make_folder(file.parent)
         self._files.replace(file, data, 0o444)
 
-    def modified(self, digest: Digest) -> float:
-        """Return when a component's file was written, in seconds since the epoch.
+    def modified(self, digest: Digest) -> float | None:
+        """Return when a component's file was written, in seconds since the epoch; ``None`` where it is gone."""
+        try:
+            return self._files.modified(self.file(digest))
+        except FileNotFoundError:
+            return None
 
-        Raises:
-            OSError: It is not there.
-        """
-        return self._files.modified(self.file(digest))
+    def sizes(self) -> dict[Digest, int]:
+        """Return the size of every file that is there, in bytes; one that goes meanwhile is left out."""
+        found = {}
+        for digest in self.digests():
+            try:
+                found[digest] = self._files.size(self.file(digest))
+            except FileNotFoundError:
+                continue
+        return found
 
     def remove(self, digest: Digest) -> None:
         """Remove a component's file; one that is not there is none."""

@@ -99,14 +99,17 @@ class Registry:
         Raises:
             StoreError: The registry cannot be written; nothing was changed.
         """
-        with self._explained("written"), Session(self._writer) as session, session.begin():
-            connection = session.connection()  # takes the turn now, not at the first statement
-            count = self._count(connection)
-            self._require_intact(connection, count)
-            yield session
-            session.flush()
-            connection.exec_driver_sql(_COUNT_ONE_MORE)
-            self._seal(connection, count + 1)
+        with self._explained("written"), Session(self._writer) as session:
+            with session.begin():
+                connection = session.connection()  # takes the turn now, not at the first statement
+                count = self._count(connection)
+                self._require_intact(connection, count)
+                yield session
+                session.flush()
+                connection.exec_driver_sql(_COUNT_ONE_MORE)
+                self._seal(connection)
+            if self.seal is not None:
+                self.seal.remember(count + 1)
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
@@ -139,11 +142,11 @@ class Registry:
         """Return how many transactions have written so far."""
         return int(connection.exec_driver_sql(_COUNT).scalar() or 0)
 
-    def _seal(self, connection: Connection, transactions: int | None = None) -> None:
+    def _seal(self, connection: Connection) -> None:
         """Write down what the bytes will be once the transaction has committed."""
         if self.seal is not None:
             with nothing_lost(f"seal {self.seal.file}"):
-                self.seal.write(driver_connection(connection), transactions)
+                self.seal.write(driver_connection(connection))
 
     @contextmanager
     def _explained(self, verb: str) -> Iterator[None]:
@@ -187,8 +190,12 @@ def _configure(connection: sqlite3.Connection, record: Any) -> None:  # noqa: AR
         )
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")
+    # Freed pages are overwritten, and written: the seal hashes what will lie on the disk, and what is deleted is gone.
+    connection.execute("PRAGMA secure_delete=ON")
 
 
 def _begin(connection: Connection) -> None:
     writes = connection.get_execution_options().get(_WRITES, False)
+    # Whoever only reads cannot write by mistake, which no seal would know of.
+    connection.exec_driver_sql(f"PRAGMA query_only = {'OFF' if writes else 'ON'}")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

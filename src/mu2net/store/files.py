@@ -121,6 +121,11 @@ class Files:
         """Return when a file was changed last, in seconds since the epoch."""
         return file.stat().st_mtime
 
+    def stamp(self, file: Path) -> tuple[int, int]:
+        """Return the size of a file in bytes, and when it was changed last in nanoseconds."""
+        found = file.stat()
+        return found.st_size, found.st_mtime_ns
+
     def read_text(self, file: str) -> str | None:
         """Return the text of a file, ``None`` where it cannot be read."""
         try:

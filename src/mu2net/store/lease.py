@@ -91,7 +91,8 @@ class Leases:
             with self._kept(lease):
                 yield lease
         finally:
-            del self._held[name]
+            if self._held.get(name) is lease:
+                del self._held[name]
 
     @contextmanager
     def reading(self, paths: Sequence[str]) -> Iterator[Lease]:
@@ -199,14 +200,15 @@ class Leases:
             _log.warning("%s could not be given back; it is free when this process ends: %s", lease.name, error)
 
     def held_paths(self, session: Session) -> set[str]:
-        """Return the ids of all paths on which somebody holds a lease; leases of readers that are gone are deleted."""
-        held: set[str] = set()
+        """Return the ids of all paths on which somebody holds a lease."""
+        readers = session.scalars(select(LeaseRow).where(LeaseRow.name.startswith(_READING)))
+        return {path for row in readers if self._is_active(row) for path in row.paths}
+
+    def forget_readers(self, session: Session) -> None:
+        """Delete the leases of readers that are gone; the session must write."""
         for row in session.scalars(select(LeaseRow).where(LeaseRow.name.startswith(_READING))).all():
-            if self._is_active(row):
-                held.update(row.paths)
-            else:
+            if not self._is_active(row):
                 session.delete(row)
-        return held
 
 
 def _holder(row: LeaseRow | None) -> str:

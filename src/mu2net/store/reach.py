@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from mu2net.core.component import Digest
 from mu2net.store.schema import ComponentRow, CycleRow, PathRow, PathSlotRow, ProbeRow
 
-_CHUNK = 500
+CHUNK = 500
 """Values of an SQL list at most: data bases bound them."""
 
 
@@ -46,8 +46,8 @@ def files_of(session: Session, paths: Iterable[str]) -> set[Digest]:
     """Return the digests of all files of some paths: components, their momentum, and probes."""
     found: set[Digest] = set()
     ids = sorted(paths)
-    for start in range(0, len(ids), _CHUNK):
-        some = ids[start : start + _CHUNK]
+    for start in range(0, len(ids), CHUNK):
+        some = ids[start : start + CHUNK]
         query = (
             select(PathSlotRow.digest, ComponentRow.momentum_digest)
             .join(ComponentRow, ComponentRow.digest == PathSlotRow.digest)

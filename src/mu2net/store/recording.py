@@ -27,6 +27,7 @@ from mu2net.store.schema import (
     PathRow,
     PathSlotRow,
     ProbeRow,
+    RemovalRow,
     TaskRow,
 )
 
@@ -97,11 +98,10 @@ def add_components(session: Session, stored: Iterable[StoredComponent], task: st
     if new:
         session.execute(insert(ComponentRow), new)
     # Their files are back, whatever was collected before.
-    session.execute(
-        update(ComponentRow)
-        .where(ComponentRow.digest.in_(known), ComponentRow.collected_at.is_not(None))
-        .values(collected_at=None)
-    )
+    for digest in known:
+        its = {"collected_at": None, "momentum_digest": rows[digest]["momentum_digest"]}
+        gone = (ComponentRow.digest == digest) & ComponentRow.collected_at.is_not(None)
+        session.execute(update(ComponentRow).where(gone).values(**its))
 
 
 def require_components(session: Session, digests: Collection[Digest], user: str) -> None:
@@ -178,6 +178,7 @@ def add_child(session: Session, cycle: CycleRecord, child: TrainedRecord, stored
     require_components(session, {digest for digest in (*sources, *shared) if digest is not None}, identity)
     influence = influence_of(session, cycle.task, child.proposal)
     _check_compartment(session, identity, cycle.task, influence)
+    _check_removals(session, identity, influence)
     add_components(session, stored, cycle.task, identity)
     values = _child_values(session, cycle, child) | {"influence": sorted(influence)}
     session.execute(insert(PathRow).values(id=identity, **values))
@@ -281,6 +282,17 @@ def _check_parent(session: Session, proposal: Proposal, identity: str, task: str
         raise PrivacyError(
             f"path {identity!r} has the parent {parent.id!r} of the private task {parent.task!r}; "
             "a private path may only seed its own task"
+        )
+
+
+def _check_removals(session: Session, identity: str, influence: Collection[str]) -> None:
+    """Check that nothing descends any more from a task that was removed with its influence."""
+    query = select(RemovalRow).where(RemovalRow.task.in_(list(influence)), RemovalRow.state != "undone")
+    gone = sorted({row.task for row in session.scalars(query) if row.payload["with_influence"]})
+    if gone:
+        raise PrivacyError(
+            f"path {identity!r} would be shaped by data of {gone[0]!r}, which was removed with all its influence; "
+            "nothing was recorded. Start the cycle anew, with --restart"
         )
 
 

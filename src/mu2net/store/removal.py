@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,9 +14,9 @@ from mu2net.core.component import Digest
 from mu2net.errors import ConfigError
 from mu2net.store import queries, recording
 from mu2net.store.collect import GRACE
-from mu2net.store.reach import files_of
+from mu2net.store.reach import CHUNK, files_of
 from mu2net.store.reader import StoreReader
-from mu2net.store.schema import CycleRow, PathRow, RemovalRow, TaskRow
+from mu2net.store.schema import ComponentRow, CycleRow, PathRow, ProbeRow, RemovalRow, TaskRow
 
 
 @dataclass(frozen=True)
@@ -119,13 +119,14 @@ def undo_removal(store: StoreReader, *, grace: timedelta = GRACE, now: datetime 
         paths: dict[str, str] = row.payload["paths"]
         _require_files(session, store, paths.values())
         _restore_paths(session, paths)
-        cycles = tuple(tuple(cycle) for cycle in row.payload["cycles"])
-        for name, number in cycles:
-            _restore_cycle(session, name, number)
+        _keep(session, paths.values())
+        cycles = [
+            (name, number) for name, number in row.payload["cycles"] if _restore_cycle(session, store, name, number)
+        ]
         session.execute(update(TaskRow).where(TaskRow.name == row.task).values(removed_at=None))
         row.state = "undone"
         recording.add_event(session, "removal_undone", row.task, row.payload)
-        return Removal(row.task, paths, cycles, row.payload["with_influence"])
+        return Removal(row.task, paths, tuple(cycles), row.payload["with_influence"])
 
 
 def _plan(session: Session, task: str, *, with_influence: bool) -> Removal:
@@ -153,10 +154,22 @@ def _is_influenced(session: Session, cycle: CycleRow, task: str) -> bool:
     return any(task in influence for influence in influences)
 
 
-def _require_files(session: Session, store: StoreReader, paths: Any) -> None:
-    missing = [
-        digest for digest in files_of(session, paths) if not store.files.is_file(store.components.file(Digest(digest)))
-    ]
+def _missing(session: Session, store: StoreReader, paths: Iterable[str]) -> list[Digest]:
+    """Return the files of some paths that are gone."""
+    return [digest for digest in files_of(session, paths) if not store.files.is_file(store.components.file(digest))]
+
+
+def _keep(session: Session, paths: Iterable[str]) -> None:
+    """Take back that files of some paths were about to be collected."""
+    digests = sorted(files_of(session, paths))
+    for start in range(0, len(digests), CHUNK):
+        some = digests[start : start + CHUNK]
+        for row in (ComponentRow, ProbeRow):
+            session.execute(update(row).where(row.digest.in_(some)).values(collected_at=None))
+
+
+def _require_files(session: Session, store: StoreReader, paths: Iterable[str]) -> None:
+    missing = _missing(session, store, paths)
     if missing:
         raise ConfigError(
             f"the removal cannot be undone: {len(missing)} files of its paths are gone, the first is {min(missing)}; "
@@ -171,8 +184,14 @@ def _restore_paths(session: Session, paths: Mapping[str, str]) -> None:
     session.execute(update(PathRow).where(PathRow.id.in_(paths.values())).values(state="live", retired_at=None))
 
 
-def _restore_cycle(session: Session, task: str, number: int) -> None:
-    """Let a cycle run again, unless another one of its task does by now."""
-    if queries.running_cycle_row(session, task) is None:
-        chosen = (CycleRow.task == task) & (CycleRow.number == number)
-        session.execute(update(CycleRow).where(chosen).values(state="running", ended_at=None))
+def _restore_cycle(session: Session, store: StoreReader, task: str, number: int) -> bool:
+    """Let a cycle run again, unless another one of its task does by now, or files that it needs are gone."""
+    cycle = session.scalars(select(CycleRow).where(CycleRow.task == task, CycleRow.number == number)).one()
+    children = session.scalars(select(PathRow.id).where(PathRow.task == task, PathRow.cycle == number)).all()
+    needed = [*children, *cycle.config.get("live", ())]
+    if queries.running_cycle_row(session, task) is not None or _missing(session, store, needed):
+        return False
+    cycle.state, cycle.ended_at = "running", None
+    _keep(session, needed)
+    session.flush()
+    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from mu2net.store.files import nothing_lost
 from mu2net.store.reader import COMPONENTS_NAME, StoreReader
 
 QUARANTINE_NAME = "quarantine"
+
+_log = logging.getLogger("mu2net")
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,11 @@ def quarantine(store: StoreReader, digests: Iterable[Digest]) -> list[Path]:
             store.files.sync_folder(source.parent)
         moved.append(target)
     if moved:
-        with store.registry.writing() as session:
-            recording.add_event(session, "files_quarantined", None, {"files": [file.name for file in moved]})
+        try:
+            with store.registry.writing() as session:
+                recording.add_event(session, "files_quarantined", None, {"files": [file.name for file in moved]})
+        except StoreError as error:  # the files are away, which is what counts
+            _log.warning("it could not be written down that files were moved: %s", error)
     return moved
 
 

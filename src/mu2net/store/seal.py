@@ -8,6 +8,7 @@ SQLite advances counters in the header while it commits; they are left out of th
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,13 +94,13 @@ class Seal:
     def __init__(self, registry: Path, files: Files) -> None:
         self._registry, self._files = registry, files
         self.file = registry.with_name(SEAL_NAME)
-        self._known: int | None = None
+        self._known: tuple[int, tuple[int, int]] | None = None
 
     def require_intact(self, connection: sqlite3.Connection, transactions: int | None = None) -> None:
         """Check, before a transaction writes, that the registry is in a state that was sealed.
 
-        Else the transaction would seal a damage. A missing seal is none: the transaction makes the first one. The bytes
-        are hashed once for every state that another process left.
+        Else the transaction would seal a damage. A missing seal is none: a new one is made of the state that is there.
+        The bytes are hashed once for every state that somebody else left.
 
         Args:
             connection: In a transaction that writes, and has written nothing yet.
@@ -108,11 +109,13 @@ class Seal:
         Raises:
             StoreError: The registry, or its seal, was altered.
         """
-        if (transactions is not None and transactions == self._known) or not self._files.is_file(self.file):
+        if transactions is not None and self._known == (transactions, self._files.stamp(self._registry)):
             return
         image = connection.serialize()
         if not int.from_bytes(image[_COUNTER], "big"):  # its first transaction never ended
             return
+        if not self._files.is_file(self.file):
+            self._put([State.of(image)])
         problem = self._problem(image)
         if problem is not None:
             raise StoreError(
@@ -120,22 +123,29 @@ class Seal:
                 "command that writes makes a new seal"
             )
 
-    def write(self, connection: sqlite3.Connection, transactions: int | None = None) -> None:
+    def remember(self, transactions: int) -> None:
+        """Take note of what this process has just committed, so that it need not be hashed before the next time.
+
+        Args:
+            transactions: How many there were, as the registry itself counts.
+        """
+        try:
+            self._known = (transactions, self._files.stamp(self._registry))
+        except OSError:
+            self._known = None
+
+    def write(self, connection: sqlite3.Connection) -> None:
         """Seal what a transaction is about to commit, and what is there before.
 
         Args:
             connection: In a transaction that writes, with nothing left to do but to commit.
-            transactions: How many there will have been, as the registry itself counts.
 
         Raises:
             OSError: The seal cannot be written; the transaction must not commit.
         """
         after = State.of(connection.serialize())
         before = [state for state in self._states() if state.counter == after.counter][:1]
-        lines = [state.to_line() for state in (*before, after.after_commit())]
-        text = "".join(lines)
-        self._files.replace(self.file, f"{text}{_own_digest(text)}\n".encode(), 0o644)
-        self._known = transactions
+        self._put([*before, after.after_commit()])
 
     def problem(self, connection: sqlite3.Connection) -> str | None:
         """Return what is wrong with the registry, ``None`` where it is as it was written.
@@ -164,6 +174,10 @@ class Seal:
             return self._read()
         except (OSError, ValueError):
             return []
+
+    def _put(self, states: Sequence[State]) -> None:
+        text = "".join(state.to_line() for state in states)
+        self._files.replace(self.file, f"{text}{_own_digest(text)}\n".encode(), 0o644)
 
     def _read(self) -> list[State]:
         """Return the states that the seal names.

@@ -54,7 +54,7 @@ def usage(store: StoreReader) -> Usage:
         files = {path.id: files_of(session, [path.id]) for path in live}
         current = files_of(session, kept_paths(session, None, ())) & set().union(*files.values())
         named = named_files(session)
-    sizes = {digest: store.components.size(digest) for digest in store.components.digests()}
+    sizes = store.components.sizes()
     users = Counter(digest for its in files.values() for digest in its)
     rows = []
     for path in live:

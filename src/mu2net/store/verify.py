@@ -101,10 +101,14 @@ def check_files(store: StoreReader, depth: Depth = "full", share: float = 0.05) 
     if not 0.0 < share <= 1.0:
         raise ConfigError(f"the share of a sample is {share:g}; expected more than 0, and 1 (100 %) at most")
     findings = _system_findings(store)
-    with store.registry.reading() as session:
-        uses = file_uses(session)
-        checked = {row.digest: row.checked_at for row in session.scalars(select(CheckRow))}
-    there = {digest: store.components.size(digest) for digest in store.components.digests()}
+    uses: dict[Digest, FileUse] = {}
+    checked: dict[str, datetime] = {}
+    if not findings:  # what a damaged registry says is worth nothing; files are still compared with their names
+        with store.registry.reading() as session:
+            uses = file_uses(session)
+            checked = {row.digest: row.checked_at for row in session.scalars(select(CheckRow))}
+    uses_are_known = not findings
+    there = store.components.sizes()
     for digest in there:
         uses.setdefault(digest, FileUse("orphan", None, frozenset(), is_needed=False))
     chosen = sorted(there) if depth != "sample" else _sample(there, checked, share)
@@ -116,7 +120,7 @@ def check_files(store: StoreReader, depth: Depth = "full", share: float = 0.05) 
             findings.append(Finding(digest, use.role, tuple(sorted(use.tasks)), problem))
         elif depth != "quick" and digest in there:
             intact.append(digest)
-    if not any(finding.role in ("registry", "config") for finding in findings):  # nothing is written over a damage
+    if uses_are_known:  # nothing is written over a damage
         _remember(store, intact)
     order = sorted(findings, key=lambda finding: (finding.role, finding.digest))
     return FileReport(tuple(order), len(chosen), sum(there[digest] for digest in chosen))
@@ -154,7 +158,7 @@ def _system_findings(store: StoreReader) -> list[Finding]:
     found = []
     problem = store.registry.problem()
     if problem is not None:
-        found.append(Finding(Digest(""), "registry", (), problem))
+        return [Finding(Digest(""), "registry", (), problem)]
     file, expected = store.directory / CONFIG_NAME, store.config_digest()
     if expected is not None and sha256(store.files.read(file)).hexdigest() != expected:
         message = f"{file} was altered since the system was made; restore it from a backup"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -29,6 +30,8 @@ from mu2net.store.usage import Usage
 from mu2net.store.verify import Depth
 from mu2net.system.summary import Verification
 from mu2net.system.verification import verify_system
+
+_log = logging.getLogger("mu2net")
 
 
 class Upkeep:
@@ -155,7 +158,9 @@ class Upkeep:
         found = collecting.collect(self._store, grace=grace, is_dry=is_dry)
         cache = self._store.directory / CACHE_NAME
         if not is_dry and grace == timedelta(0) and cache.is_dir():
-            shutil.rmtree(cache)
+            shutil.rmtree(cache, ignore_errors=True)  # who evolves meanwhile may be writing there
+            if cache.is_dir():
+                _log.warning("%s could not be emptied while it is in use; delete it, or run the command again", cache)
         return found
 
     def compact_history(self, name: str | None = None) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -118,6 +119,9 @@ _SLOTS = "SELECT path_id, slot, digest FROM path_slots ORDER BY path_id, positio
 def _fill() -> None:
     """Write the origins and the influence of the paths, in the order in which they were recorded."""
     connection = op.get_bind()
+    # Nobody wrote down when they retired: their grace period begins now.
+    retired = sa.text("UPDATE paths SET retired_at = :at WHERE state = 'retired'")
+    connection.execute(retired.bindparams(sa.bindparam("at", datetime.now(UTC).replace(tzinfo=None), sa.DateTime())))
     chains: dict[str, dict[str, str]] = defaultdict(dict)
     for path_id, slot, digest in connection.execute(sa.text(_SLOTS)):
         chains[path_id][slot] = digest
