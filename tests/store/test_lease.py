@@ -19,7 +19,6 @@ from mu2net.store.lease import RENEWALS, Leases, lease_name
 from mu2net.store.schema import LeaseRow
 from mu2net.store.store import Store
 
-
 TERM = 2.0
 """Seconds of a lease that is really renewed: a busy machine may be late by a part of a second."""
 
