@@ -49,6 +49,13 @@ def test_every_byte_of_the_registry_counts(store, registry):
     assert problem(store) is None
 
 
+def test_a_complaint_that_is_no_text_is_a_damage(store, registry):
+    """SQLite quotes the damaged schema; the quotation is not UTF-8."""
+    flip(registry, registry.read_bytes().index(b"FOREIGN KEY") + 2, 7)
+    with pytest.raises(StoreError, match=r"cannot be read: malformed text.*restore it from a backup"):
+        Store.open(store.directory)
+
+
 def test_a_change_through_sqlite_is_found(store, registry):
     connection = sqlite3.connect(registry)
     connection.execute("UPDATE tasks SET fingerprint = 'x'")

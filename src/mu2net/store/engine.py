@@ -152,8 +152,10 @@ class Registry:
     def _explained(self, verb: str) -> Iterator[None]:
         try:
             yield
-        except (DatabaseError, sqlite3.DatabaseError) as error:
-            message = str(error.orig if isinstance(error, DatabaseError) else error)
+        except (DatabaseError, sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            # SQLite quotes what it finds; where that is no text, Python cannot even read the complaint.
+            is_text = not isinstance(error, UnicodeDecodeError)
+            message = str(error.orig if isinstance(error, DatabaseError) else error) if is_text else "malformed text"
             raise StoreError(
                 f"registry {self.where} cannot be {verb}: {message}; nothing was changed; {_way_out(message)}"
             ) from error
