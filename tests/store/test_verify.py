@@ -122,9 +122,12 @@ def test_files_are_compared_with_their_names_where_the_registry_is_damaged(two_t
 def test_a_changed_configuration_is_found(two_tasks):
     file = two_tasks.directory / "mu2net.toml"
     file.write_text(file.read_text().replace("seed = 7", "seed = 8"))
-    (finding,) = verify_files(Store.open(two_tasks.directory))
-    assert finding.role == "config"
-    assert "mu2net.toml was altered" in finding.message
+    head = two_tasks.live_path("digits").digests[3]
+    two_tasks.components.file(head).unlink()
+    component, config = verify_files(Store.open(two_tasks.directory))
+    assert config.role == "config"
+    assert "mu2net.toml was altered" in config.message
+    assert (component.digest, component.tasks) == (head, ("digits",)), "the registry is still believed"
 
 
 def test_a_file_that_no_row_names_is_checked_too(two_tasks):

@@ -17,6 +17,7 @@ from mu2net.core.component import Digest
 from mu2net.errors import ComponentError, ConfigError, StoreError
 from mu2net.store.collect import GRACE
 from mu2net.store.config import CONFIG_NAME
+from mu2net.store.files import only_read
 from mu2net.store.reach import kept_paths
 from mu2net.store.reader import StoreReader
 from mu2net.store.schema import CheckRow, ComponentRow, PathRow, PathSlotRow, ProbeRow
@@ -101,13 +102,13 @@ def check_files(store: StoreReader, depth: Depth = "full", share: float = 0.05) 
     if not 0.0 < share <= 1.0:
         raise ConfigError(f"the share of a sample is {share:g}; expected more than 0, and 1 (100 %) at most")
     findings = _system_findings(store)
+    is_believed = all(finding.role != "registry" for finding in findings)
     uses: dict[Digest, FileUse] = {}
     checked: dict[str, datetime] = {}
-    if not findings:  # what a damaged registry says is worth nothing; files are still compared with their names
+    if is_believed:  # what a damaged registry says is worth nothing; files are still compared with their names
         with store.registry.reading() as session:
             uses = file_uses(session)
             checked = {row.digest: row.checked_at for row in session.scalars(select(CheckRow))}
-    uses_are_known = not findings
     there = store.components.sizes()
     for digest in there:
         uses.setdefault(digest, FileUse("orphan", None, frozenset(), is_needed=False))
@@ -120,7 +121,7 @@ def check_files(store: StoreReader, depth: Depth = "full", share: float = 0.05) 
             findings.append(Finding(digest, use.role, tuple(sorted(use.tasks)), problem))
         elif depth != "quick" and digest in there:
             intact.append(digest)
-    if uses_are_known:  # nothing is written over a damage
+    if is_believed:  # nothing is written over a damage
         _remember(store, intact)
     order = sorted(findings, key=lambda finding: (finding.role, finding.digest))
     return FileReport(tuple(order), len(chosen), sum(there[digest] for digest in chosen))
@@ -155,15 +156,16 @@ def file_uses(session: Session) -> dict[Digest, FileUse]:
 
 def _system_findings(store: StoreReader) -> list[Finding]:
     """Return what is wrong with the registry and with ``mu2net.toml``."""
-    found = []
     problem = store.registry.problem()
     if problem is not None:
         return [Finding(Digest(""), "registry", (), problem)]
     file, expected = store.directory / CONFIG_NAME, store.config_digest()
-    if expected is not None and sha256(store.files.read(file)).hexdigest() != expected:
-        message = f"{file} was altered since the system was made; restore it from a backup"
-        found.append(Finding(Digest(""), "config", (), message))
-    return found
+    with only_read(str(file)):
+        found = sha256(store.files.read(file)).hexdigest()
+    if expected in (None, found):
+        return []
+    message = f"{file} was altered since the system was made; restore it from a backup"
+    return [Finding(Digest(""), "config", (), message)]
 
 
 def _sample(there: Mapping[Digest, int], checked: Mapping[str, datetime], share: float) -> list[Digest]:

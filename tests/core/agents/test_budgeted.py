@@ -78,7 +78,12 @@ def test_the_first_task_trains_windows_of_the_root_at_once(build, deep, agent, s
 
 @pytest.mark.parametrize(
     ("passes", "first"),
-    [(1e6, ["block_08", "block_09", "block_10"]), (6000, ["block_10", "block_11"]), (3000, ["block_11"])],
+    [
+        (1e6, ["block_08", "block_09", "block_10"]),
+        (6000, ["block_10", "block_11"]),
+        (3000, ["block_11"]),
+        (0, ["block_08", "block_09", "block_10"]),  # a cycle that is resumed when its time is over
+    ],
 )
 def test_a_window_is_tried_first_where_time_affords_enough_of_it(build, start, passes, first):
     """The last block costs a tenth of another one: with little time it comes first, as its trunk is computed once."""

@@ -152,7 +152,7 @@ class Budgeted(BaseAgent):
             return list(dict.fromkeys(window(self.anatomy, root, start) for start in starts))
         found = dict.fromkeys(window(self.anatomy, root, start) for start in (*starts, depth - 1))
         examples = {slots: self._examples(slots, outlook) for slots in found}
-        return sorted(found, key=lambda slots: examples[slots] < ENOUGH_EXAMPLES and 1.0 / examples[slots])
+        return sorted(found, key=lambda slots: -min(examples[slots], ENOUGH_EXAMPLES))
 
     def trunks(self, population: Population) -> list[Path]:
         """Return the root and the newest paths of other tasks, one path for each different trunk."""
