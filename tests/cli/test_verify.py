@@ -35,7 +35,8 @@ def test_depths(run, fake):
 
 
 def test_damaged_files_can_be_put_aside(run, fake):
-    assert ("quarantine", {"digests": ()}) not in [*fake.calls, run("verify").exit_code]
+    run("verify")
+    assert "quarantine" not in [name for name, _ in fake.calls]
     fake.verification = replace(fake.damaged, damaged_files=("0a1b" + "0" * 60,))
     result = run("verify", "--quarantine")
     assert result.exit_code == 1

@@ -130,3 +130,24 @@ def learn(make_task: Callable[..., TaskRecord], make_child: Callable[..., Traine
         return store.publish(cycle, child.id, Metrics(0.9, 1, test=0.8), probe, {})
 
     return run
+
+
+@pytest.fixture
+def chain(store: Store, learn: Callable[..., CorePath]) -> Store:
+    """A system whose task ``b`` is cloned from ``a``, and ``c`` from ``b``; ``d`` starts at the root."""
+    a = learn(store, "a", store.root(), 11)
+    b = learn(store, "b", a, 12)
+    learn(store, "c", b, 13)
+    learn(store, "d", store.root(), 14)
+    return store
+
+
+@pytest.fixture
+def grown(store: Store, learn: Callable[..., CorePath], make_child: Callable[..., TrainedRecord]) -> Store:
+    """A system whose task ``digits`` was published twice, and has a child that never was."""
+    first = learn(store, "digits", store.root(), 11)
+    cycle = store.start_cycle("digits", "mu2net", 2, {})
+    store.record_child(cycle, make_child(first, 12))
+    store.record_child(cycle, make_child(first, 13, child=1))
+    store.publish(cycle, "digits/1/0/0", Metrics(0.9, 1), {"logits": torch.ones(2)}, {})
+    return store

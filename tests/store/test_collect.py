@@ -16,7 +16,6 @@ from mu2net.store.collect import GRACE, collect, compact_history
 from mu2net.store.reach import files_of, kept_paths
 from mu2net.store.schema import ComponentRow, LeaseRow
 from mu2net.store.store import Store
-from mu2net.store.usage import usage
 from mu2net.store.verify import verify_files
 
 LATER = datetime.now(UTC) + GRACE + timedelta(days=1)
@@ -30,17 +29,6 @@ def files(store):
 def of(store, *paths):
     with store.registry.reading() as session:
         return files_of(session, paths)
-
-
-@pytest.fixture
-def grown(store, learn, make_child):
-    """``digits`` was published twice, and has a child that never was."""
-    first = learn(store, "digits", store.root(), 11)
-    cycle = store.start_cycle("digits", "mu2net", 2, {})
-    store.record_child(cycle, make_child(first, 12))
-    store.record_child(cycle, make_child(first, 13, child=1))
-    store.publish(cycle, "digits/1/0/0", Metrics(0.9, 1), {"logits": torch.ones(2)}, {})
-    return store
 
 
 def test_nothing_goes_within_the_grace_period(grown):
@@ -281,17 +269,3 @@ def test_writers_readers_and_collect_at_the_same_time_lose_nothing(store, make_t
         assert [cycle.state for cycle in store.cycles(name)] == ["published"] * 12
         assert store.live_path(name).hparams["seed"] == 11
     assert verify_files(store) == []
-
-
-def test_usage_counts_every_file_once(grown, learn):
-    learn(grown, "letters", grown.live_path("digits"), 30)
-    orphan = grown.components.put({"weight": torch.ones(9)})
-    found = usage(grown)
-    assert [row.task for row in found.tasks] == [None, "digits", "letters"]
-    everything = sum(grown.components.size(digest) for digest in grown.components.digests())
-    assert found.live + found.history + found.orphans == everything
-    assert found.orphans == grown.components.size(orphan)
-    for row in found.tasks[1:]:
-        path = grown.live_path(row.task)
-        assert row.own + row.shared == sum(grown.components.size(digest) for digest in of(grown, path.id))
-    assert found.history > 0

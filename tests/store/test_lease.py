@@ -14,7 +14,6 @@ import pytest
 from mu2net.core.path import Metrics
 from mu2net.errors import LeaseLostError, LockedError
 from mu2net.store.files import Files
-from mu2net.store.holder import Holder
 from mu2net.store.lease import RENEWALS, Leases, lease_name
 from mu2net.store.schema import LeaseRow
 from mu2net.store.store import Store
@@ -194,27 +193,3 @@ def test_readers_hold_paths_and_leave_nothing_behind(store, leases, clock):
             assert one.held_paths(session) == set()
     with store.registry.reading() as session:
         assert session.query(LeaseRow).count() == 0
-
-
-class TestHolder:
-    def test_this_process_is_there(self):
-        here = Holder.here(Files())
-        assert not here.has_ended(Files())
-        assert Holder.from_json(here.to_json()) == here
-        assert str(here) == f"process {os.getpid()} on {socket.gethostname()} since {here.since}"
-
-    def test_a_later_process_of_the_same_id_is_another_one(self):
-        here = Holder.here(Files())
-        assert Holder(here.pid, here.host, (here.started or 0) + 1, "").has_ended(Files())
-
-    def test_a_process_that_ended_is_not_there(self):
-        child = subprocess.Popen([sys.executable, "-c", "pass"])
-        stat = Holder(child.pid, socket.gethostname(), None, "")
-        child.wait()
-        assert stat.has_ended(Files())
-
-    def test_of_another_host_nobody_can_tell(self):
-        assert not Holder(1, "elsewhere", 1, "").has_ended(Files())
-
-    def test_without_a_start_the_id_must_do(self):
-        assert not Holder(os.getpid(), socket.gethostname(), None, "").has_ended(Files())

@@ -8,17 +8,6 @@ from mu2net.core.path import Metrics
 from mu2net.core.proposal import SlotPlan
 from mu2net.errors import ConfigError, PrivacyError, UnknownNameError
 from mu2net.store.provenance import provenance
-from mu2net.store.records import NewComponent
-
-
-@pytest.fixture
-def chain(store, learn):
-    """``b`` is cloned from ``a``, ``c`` from ``b``; ``d`` starts at the root."""
-    a = learn(store, "a", store.root(), 11)
-    b = learn(store, "b", a, 12)
-    learn(store, "c", b, 13)
-    learn(store, "d", store.root(), 14)
-    return store
 
 
 def test_influence_goes_through_clones_of_clones(chain):
@@ -158,8 +147,3 @@ def test_a_system_of_the_first_revision_learns_who_shaped_what(chain, tmp_path):
             [origin.path for origin in slot.origins] for slot in before.slots
         ]
         assert [slot.sources for slot in after.slots] == [slot.sources for slot in before.slots]
-
-
-def test_components_without_a_source_are_their_own_beginning(chain):
-    assert isinstance(NewComponent, type)
-    assert all(not slot.sources for slot in provenance(chain, "a").slots if slot.slot == "head")

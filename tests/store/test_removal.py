@@ -13,16 +13,6 @@ from mu2net.store.schema import ComponentRow
 from mu2net.store.verify import verify_files
 
 
-@pytest.fixture
-def chain(store, learn):
-    """``b`` is cloned from ``a``, ``c`` from ``b``; ``d`` starts at the root."""
-    a = learn(store, "a", store.root(), 11)
-    b = learn(store, "b", a, 12)
-    learn(store, "c", b, 13)
-    learn(store, "d", store.root(), 14)
-    return store
-
-
 def live(store):
     return [path.task for path in store.live_paths()]
 

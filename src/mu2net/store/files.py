@@ -154,16 +154,8 @@ def nothing_lost(what: str) -> Iterator[None]:
     Raises:
         StoreError: Instead of the ``OSError``.
     """
-    try:
+    with _explained(f"{what} cannot be written", "nothing was lost, the system is as it was before"):
         yield
-    except OSError as error:
-        file = f" ({error.filename})" if error.filename else ""
-        is_full = error.errno in {errno.ENOSPC, errno.EDQUOT}
-        way_out = "free some space on that disk" if is_full else "check the disk and the permissions"
-        raise StoreError(
-            f"{what} cannot be written: {error.strerror or error}{file}; nothing was lost, "
-            f"the system is as it was before; {way_out} and run the command again"
-        ) from error
 
 
 @contextmanager
@@ -176,9 +168,18 @@ def only_read(what: str) -> Iterator[None]:
     Raises:
         StoreError: Instead of the ``OSError``.
     """
+    with _explained(f"{what} cannot be read", "nothing was changed"):
+        yield
+
+
+@contextmanager
+def _explained(what: str, consequence: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        file = f" ({error.filename})" if error.filename else ""
+        is_full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        way_out = "free some space on that disk" if is_full else "check the disk and the permissions"
         raise StoreError(
-            f"{what} cannot be read: {error.strerror or error}; nothing was changed; check the disk and the permissions"
+            f"{what}: {error.strerror or error}{file}; {consequence}; {way_out} and run the command again"
         ) from error
