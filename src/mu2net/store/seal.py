@@ -116,6 +116,7 @@ class Seal:
             return
         if not self._files.is_file(self.file):
             self._put([State.of(image)])
+            return
         problem = self._problem(image)
         if problem is not None:
             raise StoreError(
