@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-crash check format docs bench bench-speed bench-roofline bench-trust clean
+.PHONY: setup demo test test-crash test-fuzz check format docs bench bench-speed bench-roofline bench-trust clean
 
 setup: $(STAMP)
 
@@ -22,6 +22,11 @@ test: setup
 # A thousand killed processes, which takes a while; `make test` kills some.
 test-crash: setup
 	$(BIN)/python -m benchmarks.trust --only kills --dry $(ARGS)
+
+# A minute of random files for everything that reads files of others.
+test-fuzz: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,fuzz]'
+	for target in component manifest config seal; do $(BIN)/python -m attacks.fuzz $$target -max_total_time=15 || exit 1; done
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -188,7 +188,7 @@ def test_files_that_cannot_be_read_are_errors(tmp_path):
     with pytest.raises(RootError, match=r"expected a file with the suffix \.safetensors, found 'model\.pth'"):
         load_root("file:model.pth")
     (tmp_path / "folder.safetensors").mkdir()
-    with pytest.raises(RootError, match="Is a directory"):
+    with pytest.raises(RootError, match="is a folder, pipe or device"):
         load_root(f"file:{tmp_path / 'folder.safetensors'}")
 
 

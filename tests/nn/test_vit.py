@@ -283,7 +283,7 @@ def test_tensors_of_another_network_are_an_error(make_vit):
     [
         ({"heads": 5}, "5 heads do not divide the width 48"),
         ({"image_size": 17}, "nearest legal sizes are 16 and 20"),
-        ({"depth": 0}, "depth is 0; expected at least 1"),
+        ({"depth": 0}, "depth is 0; expected 1 to 1,024"),
     ],
 )
 def test_numbers_that_do_not_go_together_are_an_error(make_vit, changes, message):

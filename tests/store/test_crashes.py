@@ -19,36 +19,10 @@ from sqlalchemy import event
 from mu2net.core.path import Metrics
 from mu2net.errors import StoreError
 from mu2net.store import recording
-from mu2net.store.files import Files
 from mu2net.store.records import CycleRecord
 from mu2net.store.store import Store
 from mu2net.store.verify import verify_files
-
-STEPS = ("create", "write", "sync", "set_mode", "rename", "sync_folder", "read", "size", "is_file", "is_folder")
-
-
-class Killed(BaseException):
-    """Stands for the end of the process: nothing may catch it."""
-
-
-class FaultyFiles(Files):
-    """Fails at one step: the ``at``-th of all, or every step of one name."""
-
-    def __init__(self, failure: Callable[[], BaseException], *, at: int = -1, name: str = "") -> None:
-        self.steps = 0
-        for step in STEPS:
-            setattr(self, step, self._faulty(step, getattr(super(), step), failure, at, name))
-
-    def _faulty(self, step: str, original: Any, failure: Any, at: int, name: str) -> Any:
-        def run(*args: Any) -> Any:
-            number, self.steps = self.steps, self.steps + 1
-            if number == at or step == name:
-                if step == "write":
-                    original(args[0], args[1][: len(args[1]) // 2])
-                raise failure()
-            return original(*args)
-
-        return run
+from tests.faults import FaultyFiles, Killed
 
 
 def publish(store: Store, cycle: CycleRecord, identity: str) -> None:
@@ -234,6 +208,7 @@ from mu2net.core.proposal import Proposal, SlotPlan
 from mu2net.store.records import NewComponent, TrainedRecord
 from mu2net.store.store import Store
 from mu2net.store.verify import verify_files
+from tests.faults import FaultyFiles, Killed
 
 HEAD = Slot("head", "head")
 

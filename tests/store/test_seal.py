@@ -152,8 +152,8 @@ def test_a_crash_between_the_seal_and_the_commit_leaves_a_sealed_registry(store,
         pass
 
     class Crashing(Files):
-        def replace(self, file, data, mode):
-            super().replace(file, data, mode)
+        def replace(self, file, data, mode, *, syncs_folder=True):
+            super().replace(file, data, mode, syncs_folder=syncs_folder)
             raise Crash
 
     with pytest.raises(Crash):
@@ -173,8 +173,8 @@ def test_a_crash_before_the_first_commit_under_a_new_seal_leaves_a_system_that_o
     class Crashing(Files):
         seals = 0
 
-        def replace(self, file, data, mode):
-            super().replace(file, data, mode)
+        def replace(self, file, data, mode, *, syncs_folder=True):
+            super().replace(file, data, mode, syncs_folder=syncs_folder)
             Crashing.seals += 1
             if Crashing.seals == 2:
                 raise Crash
@@ -209,7 +209,7 @@ def test_who_reads_cannot_write(store):
 
 def test_a_seal_that_cannot_be_written_stops_the_transaction(store, make_task):
     class Full(Files):
-        def replace(self, file, data, mode):
+        def replace(self, file, data, mode, *, syncs_folder=True):
             raise OSError(28, "No space left on device")
 
     with pytest.raises(StoreError, match=r"No space left.*nothing was lost"):

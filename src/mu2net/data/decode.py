@@ -13,7 +13,9 @@ Rules, in this order:
 from __future__ import annotations
 
 import io
+import stat
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,32 @@ from mu2net.errors import ConfigError, ImageError
 
 MAX_PIXELS = 89_478_485
 """Images with more pixels are refused before they are decoded (a quarter GiB of RGB, Pillow's own limit)."""
+
+MAX_ENCODED = 2**28
+"""The longest image file that is read, in bytes."""
+
+FORMATS = (
+    "AVIF",
+    "BMP",
+    "DIB",
+    "GIF",
+    "ICO",
+    "JPEG",
+    "JPEG2000",
+    "PCX",
+    "PNG",
+    "PPM",
+    "QOI",
+    "SGI",
+    "TGA",
+    "TIFF",
+    "WEBP",
+)
+"""The formats that are read, by Pillow's names.
+
+Not among them: EPS, for which Pillow starts Ghostscript; FITS, which it decodes pixel by pixel in Python; and what
+hardly anybody has, because each is one more decoder that hostile files can aim at.
+"""
 
 Encoded = bytes | Path | Image.Image
 """An image that is not decoded yet: the bytes of a file, its path, or an open Pillow image."""
@@ -43,14 +71,13 @@ def decode_rgb(encoded: Encoded, name: str) -> Image.Image:
     try:
         if isinstance(encoded, Image.Image):
             return _to_rgb(encoded, name)
-        with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded) as image:
+        _check_file(encoded, name)
+        with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded, formats=_formats()) as image:
             return _to_rgb(image, name)
     except (ImageError, MemoryError):
         raise
     except FileNotFoundError as error:
         raise ImageError(f"image {name} does not exist; correct the path") from error
-    except IsADirectoryError as error:
-        raise ImageError(f"image {name} is a folder; expected an image file") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_large(name, str(error)) from error
     except Exception as error:  # Pillow's plugins raise almost anything on damaged files
@@ -59,9 +86,36 @@ def decode_rgb(encoded: Encoded, name: str) -> Image.Image:
         ) from error
 
 
+@cache
+def _formats() -> list[str]:
+    """Return which of the formats this Pillow was built with."""
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
+
+
+def _check_file(encoded: bytes | Path, name: str) -> None:
+    """Refuse what must not be opened, or not be read to its end."""
+    size = len(encoded) if isinstance(encoded, bytes) else encoded.stat().st_size
+    if isinstance(encoded, Path) and not stat.S_ISREG(encoded.stat().st_mode):
+        found = "a folder" if encoded.is_dir() else "a pipe, socket or device"
+        raise ImageError(f"image {name} is {found}; expected an image file")
+    if size > MAX_ENCODED:
+        raise too_long(name, size)
+
+
+def too_long(name: str, size: int) -> ImageError:
+    """Return the error for an image file that is too long to be read.
+
+    Args:
+        name: What messages call it.
+        size: Its size, in bytes.
+    """
+    return ImageError(f"image {name} has {size:,} bytes; expected at most {MAX_ENCODED:,}; scale it down first")
+
+
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return "it is no image file that Pillow knows"
+        return f"it is no image file of these formats: {', '.join(FORMATS)}"
     return str(error) or type(error).__name__
 
 

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from stat import S_ISDIR
+from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import Literal
 
 from PIL import Image
@@ -113,6 +113,8 @@ def _list_file(path: Path) -> Listing:
     kind = TABLES.get(path.suffix.lower())
     if kind is None:
         raise SourceError(f"source '{path}' has the unsupported file type '{path.suffix}'; expected {KINDS}")
+    if not path.is_file():
+        raise SourceError(f"source '{path}' is a pipe, socket or device; expected {KINDS}")
     if not os.access(path, os.R_OK):
         raise SourceError(f"source '{path}' cannot be read; check its permissions")
     stat = path.stat()
@@ -145,6 +147,10 @@ def _walk(root: Path) -> tuple[list[Entry], list[tuple[str, ...]]]:
             if S_ISDIR(info.st_mode):
                 folders.append(here)
                 visit(folder / child.name, here, above | {identity})
+            elif not (S_ISREG(info.st_mode) or S_ISLNK(info.st_mode)):
+                raise SourceError(
+                    f"'{folder / child.name}' is a pipe, socket or device; expected images and folders: remove it"
+                )
             else:
                 entries.append(Entry(here, info.st_size, info.st_mtime_ns))
 

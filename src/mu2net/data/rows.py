@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from mu2net.data.decode import Encoded
+from mu2net.data.decode import MAX_ENCODED, Encoded, too_long
 from mu2net.data.tables import Table
 from mu2net.data.task import Int64Array
 from mu2net.errors import ImageError
@@ -43,8 +44,10 @@ class Rows:
         """Number of rows."""
         return len(self._table)
 
-    def read(self, rows: Int64Array) -> list[tuple[Encoded | None, str]]:
+    def read(self, rows: Int64Array) -> list[tuple[Encoded | ImageError | None, str]]:
         """Return encoded images, and what messages call them; ``None`` where a row holds nothing.
+
+        Where what it holds must not be read, there is an ``ImageError`` that says why.
 
         Args:
             rows: Row numbers, shape ``[rows]``.
@@ -52,28 +55,31 @@ class Rows:
         values = self._table.column(self._column, rows.tolist()).to_pylist()
         return [self._encoded(int(row), value) for row, value in zip(rows, values, strict=True)]
 
-    def _encoded(self, row: int, value: Any) -> tuple[Encoded | None, str]:
+    def _encoded(self, row: int, value: Any) -> tuple[Encoded | ImageError | None, str]:
         where = f"in row {row} of {self._table.name}"
         if isinstance(value, dict):
             if value["bytes"] is not None:
                 return value["bytes"], f"{where} ('{value['path']}')" if value["path"] else where
             value = value["path"]
         if isinstance(value, str) and value.startswith("zip://"):
-            return self._read_member(value), f"'{value}' ({where})"
+            return self._read_member(value, where), f"'{value}' ({where})"
         if isinstance(value, str) and value:
             path = self._resolve(row, Path(value))
             return path, f"'{path}' ({where})"
         return (value or None), where
 
-    def _read_member(self, value: str) -> bytes | None:
+    def _read_member(self, value: str, where: str) -> bytes | ImageError | None:
         """Return a file inside a zip archive on this machine, or ``None`` if there is none."""
         member, _, archive = value.removeprefix("zip://").partition("::")
         try:
             with self._lock:
                 if archive not in self._archives:
                     self._archives[archive] = zipfile.ZipFile(archive)
+                size = self._archives[archive].getinfo(member).file_size
+                if size > MAX_ENCODED:
+                    return too_long(f"'{value}' ({where})", size)
                 return self._archives[archive].read(member)
-        except (OSError, KeyError, zipfile.BadZipFile):
+        except (OSError, KeyError, RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile):
             return None
 
     def _resolve(self, row: int, path: Path) -> Path:
@@ -96,8 +102,10 @@ def decode_rows(
         What ``work`` returned, or the ``ImageError`` that it raised.
     """
 
-    def attempt(item: tuple[Encoded | None, str]) -> T | ImageError:
+    def attempt(item: tuple[Encoded | ImageError | None, str]) -> T | ImageError:
         encoded, name = item
+        if isinstance(encoded, ImageError):
+            return encoded
         if encoded is None:
             return ImageError(f"image {name} is missing; correct the row, or skip bad images")
         try:

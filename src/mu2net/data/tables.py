@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from mu2net.data.bombs import check_csv, check_parquet
 from mu2net.data.listing import Listing, iter_paths, list_path
 from mu2net.data.source import DemoSource, HubSource, Role, parse_source
 from mu2net.errors import Mu2NetError, SourceError
@@ -142,7 +143,9 @@ class FileOrigin:
         if self.listing.kind == "parquet":
             import pyarrow.parquet
 
+            check_parquet(path, self.text)
             return bool(pyarrow.parquet.read_metadata(path).num_rows)
+        check_csv(path, self.text)
         with path.open("rb") as file:
             return len(list(itertools.islice((line for line in file if line.strip()), 2))) != 1
 

@@ -159,6 +159,8 @@ class EfficientNetLite0:
         """
         if set(config) != {"backbone", "image_size"}:
             raise RootError(f"{NAME}: configuration {dict(config)} is not complete; expected 'image_size' alone")
+        if not isinstance(config["image_size"], int):
+            raise RootError(f"{NAME}: image size {config['image_size']!r} is no integer")
         return cls(config["image_size"])
 
     def module(self, slot: Slot, tensors: Mapping[str, torch.Tensor]) -> nn.Module:

@@ -109,9 +109,12 @@ def random_vit(text: str, owner: str) -> tuple[Vit, float | None]:
     return backbone, scale
 
 
+_DIGITS = 9
+
+
 def _integer(value: str, owner: str) -> int:
-    if not value.isdecimal() or int(value) < 1:
-        raise RootError(f"{owner} is {value!r}; expected a positive integer")
+    if not value.isdecimal() or len(value) > _DIGITS or int(value) < 1:
+        raise RootError(f"{owner} is {value[:40]!r}; expected a positive integer of at most {_DIGITS} digits")
     return int(value)
 
 

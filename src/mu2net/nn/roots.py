@@ -144,9 +144,8 @@ def _load_file_root(spec: str, text: str) -> Root:
     path = Path(name).expanduser()
     if path.suffix != ".safetensors":
         raise RootError(f"{owner}: expected a file with the suffix .safetensors, found {path.name!r}")
-    digest = _sha256(path, owner)
     backbone, components = components_of_checkpoint(_read_safetensors(path, owner), settings, owner)
-    return Root(spec, backbone, components, {"sha256": digest})
+    return Root(spec, backbone, components, {"sha256": _sha256(path, owner)})
 
 
 def _load_hub_root(spec: str, text: str) -> Root:
@@ -184,6 +183,8 @@ def _sha256(path: Path, owner: str) -> str:
 
 
 def _read_safetensors(path: Path, owner: str) -> dict[str, torch.Tensor]:
+    if path.exists() and not path.is_file():
+        raise RootError(f"{owner}: {path} is a folder, pipe or device; expected a safetensors file")
     try:
         return load_file(path)
     except (OSError, SafetensorError, ValueError) as error:
@@ -193,7 +194,7 @@ def _read_safetensors(path: Path, owner: str) -> dict[str, torch.Tensor]:
 def _read_json(path: Path, owner: str) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RootError(f"{owner}: {path} is not JSON: {error}") from error
     if not isinstance(content, dict):
         raise RootError(f"{owner}: {path} holds {type(content).__name__}; expected an object")

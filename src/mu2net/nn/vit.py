@@ -29,6 +29,10 @@ TOKENS = Slot("tokens", "tokens")
 NORM = Slot("norm", "norm")
 
 
+_LIMITS = {"dim": 2**16, "depth": 2**10, "heads": 2**16, "patch_size": 2**12, "image_size": 2**13, "mlp_dim": 2**18}
+"""The largest geometry that is believed: beyond any transformer that was published, below what exhausts a machine."""
+
+
 @dataclass(frozen=True)
 class Vit:
     """A plain vision transformer: ``patch_embed``, ``tokens``, blocks with optional adapters, ``norm``, ``head``.
@@ -61,9 +65,9 @@ class Vit:
     eps: float = 1e-6
 
     def __post_init__(self) -> None:
-        for name in ("dim", "depth", "heads", "patch_size", "image_size", "mlp_dim"):
-            if getattr(self, name) < 1:
-                raise RootError(f"vit: {name} is {getattr(self, name)}; expected at least 1")
+        for name, most in _LIMITS.items():
+            if not 1 <= getattr(self, name) <= most:
+                raise RootError(f"vit: {name} is {getattr(self, name)}; expected 1 to {most:,}")
         if self.dim % self.heads:
             raise RootError(f"vit: {self.heads} heads do not divide the width {self.dim}; choose another 'heads'")
         self._check_image_size(self.image_size)

@@ -12,21 +12,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import fsspec
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy import delete, select
 
 from mu2net.core.component import Digest
 from mu2net.errors import ConfigError, StoreError
 from mu2net.store.components import SUFFIX, digest_of
-from mu2net.store.config import CONFIG_NAME
+from mu2net.store.config import CONFIG_NAME, MAX_CONFIG, config_from_toml
 from mu2net.store.engine import driver_connection
-from mu2net.store.files import Files, nothing_lost
+from mu2net.store.files import MAX_BYTES, Files, nothing_lost, only_read
 from mu2net.store.migrate import mu2net_version
 from mu2net.store.reader import COMPONENTS_NAME, StoreReader
 from mu2net.store.schema import LeaseRow, PathRow
+from mu2net.store.seal import MAX_REGISTRY
 from mu2net.store.store import REGISTRY_NAME, Store
 from mu2net.store.verify import file_uses
 
@@ -40,6 +41,11 @@ Copied = Callable[[int, int], None]
 
 def _silent(done: int, total: int) -> None:
     """Tell nobody."""
+
+
+_Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+_MAX_MANIFEST = 2**28
 
 
 class Manifest(BaseModel):
@@ -57,13 +63,13 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    format_version: int = 1
+    format_version: int = Field(default=1, ge=1, le=1)
     created_by: str
     created_at: str
-    registry: str
-    registry_digest: str
-    config_digest: str
-    files: dict[str, int]
+    registry: str = Field(pattern=r"^registry-[0-9a-f]{16}\.sqlite$")
+    registry_digest: _Digest
+    config_digest: _Digest
+    files: dict[_Digest, Annotated[int, Field(ge=0, le=MAX_BYTES)]]
 
 
 @dataclass(frozen=True)
@@ -107,12 +113,17 @@ class Place:
         with self._explained("read"):
             return int(self._system.size(self._path(name))) if self._system.isfile(self._path(name)) else None
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, limit: int = MAX_BYTES) -> bytes:
         """Return the bytes of a file.
 
         Raises:
-            StoreError: It cannot be read.
+            StoreError: It cannot be read, or is larger than ``limit`` bytes.
         """
+        size = self.size(name)
+        if size is not None and size > limit:
+            raise StoreError(
+                f"{name} in {self.where} has {size:,} bytes; expected at most {limit:,}; use another backup"
+            )
         with self._explained("read"):
             data: bytes = self._system.cat_file(self._path(name))
             return data
@@ -181,7 +192,7 @@ def backup(store: StoreReader, where: str, progress: Copied = _silent) -> Backup
         )
     with store.registry.reading() as session:
         everything = list(session.scalars(select(PathRow.id)))
-    with store.leases.reading(everything):
+    with only_read(f"system {store.directory}"), store.leases.reading(everything):
         with store.registry.reading() as session:
             image = driver_connection(session.connection()).serialize()
             files = [digest for digest, use in file_uses(session).items() if use.is_needed]
@@ -221,16 +232,23 @@ def restore(where: str, directory: Path, files: Files | None = None, progress: C
         StoreError: The backup is incomplete or damaged; names the file.
     """
     files, place = files or Files(), Place(where)
-    if files.is_file(directory / CONFIG_NAME) or files.is_file(directory / REGISTRY_NAME):
-        raise ConfigError(f"{directory} holds a system already; name a new folder")
     manifest = _manifest(place)
-    image, config = place.read(manifest.registry), place.read(CONFIG_NAME)
+    with only_read(str(directory)):
+        is_system = files.is_file(directory / CONFIG_NAME)
+        is_started = files.is_file(directory / REGISTRY_NAME)
+        if is_system or (is_started and _digest(files, directory / REGISTRY_NAME) != manifest.registry_digest):
+            raise ConfigError(f"{directory} holds a system already; name a new folder")
+    image, config = place.read(manifest.registry, MAX_REGISTRY), place.read(CONFIG_NAME, MAX_CONFIG)
     for name, data, digest in (
         (manifest.registry, image, manifest.registry_digest),
         (CONFIG_NAME, config, manifest.config_digest),
     ):
         if sha256(data).hexdigest() != digest:
             raise StoreError(f"{name} in {where} is damaged: {MANIFEST_NAME} says other bytes; use another backup")
+    if config_from_toml(config, f"{CONFIG_NAME} in {where}").registry_url is not None:
+        raise StoreError(
+            f"{CONFIG_NAME} in {where} names a registry elsewhere (registry_url), which no backup does; use another one"
+        )
     total = 0
     with nothing_lost(f"system {directory}"):
         files.make_folder(directory)
@@ -249,6 +267,10 @@ def restore(where: str, directory: Path, files: Files | None = None, progress: C
     with store.registry.writing() as session:  # also seals it
         session.execute(delete(LeaseRow))
     return Backup(len(manifest.files), 0, total)
+
+
+def _digest(files: Files, file: Path) -> str:
+    return sha256(files.read(file)).hexdigest()
 
 
 def _copy(store: StoreReader, place: Place, sizes: dict[Digest, int], progress: Copied) -> Backup:
@@ -282,7 +304,20 @@ def _manifest(place: Place) -> Manifest:
         raise StoreError(
             f"{place.where} is no backup: it has no {MANIFEST_NAME}; one that was interrupted at first has none"
         )
+    return manifest_from_json(place.read(MANIFEST_NAME, _MAX_MANIFEST), place.where)
+
+
+def manifest_from_json(data: bytes, where: str) -> Manifest:
+    """Return what a ``backup.json`` says.
+
+    Args:
+        data: The file's bytes.
+        where: What messages call the backup.
+
+    Raises:
+        StoreError: It is damaged, or of a later version.
+    """
     try:
-        return Manifest(**json.loads(place.read(MANIFEST_NAME)))
-    except (ValueError, TypeError, ValidationError) as error:
-        raise StoreError(f"{MANIFEST_NAME} in {place.where} is damaged ({error}); use another backup") from error
+        return Manifest(**json.loads(data))
+    except (ValueError, TypeError, RecursionError, ValidationError) as error:
+        raise StoreError(f"{MANIFEST_NAME} in {where} is damaged ({error}); use another backup") from error

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from mu2net.core.component import Digest
 from mu2net.store import queries, recording
+from mu2net.store.files import only_read, only_removed
 from mu2net.store.reach import files_of, kept_paths, named_files
 from mu2net.store.reader import StoreReader
 from mu2net.store.schema import CheckRow, ComponentRow, CycleRow, PathRow, ProbeRow, RemovalRow
@@ -60,8 +61,8 @@ def collect(
     """
     now = now or datetime.now(UTC)
     since = now - grace if grace else None
-    unfinished = tuple(_unfinished(store, now))
-    with store.registry.reading() as session:
+    with only_read(f"components of {store.directory}"), store.registry.reading() as session:
+        unfinished = tuple(_unfinished(store, now))
         named = named_files(session)
         sizes = store.components.sizes()
         found = _unreachable(session, store, since, sorted(sizes), named)
@@ -72,8 +73,10 @@ def collect(
             for start in range(0, len(found), BATCH)
             for digest in _remove(store, since, found[start : start + BATCH])
         ]
-        for file in unfinished:
-            store.files.remove(file)
+        with only_removed(f"unfinished files of {store.directory}"):
+            for file in unfinished:
+                if store.files.is_file(file):
+                    store.files.remove(file)
         if grace == timedelta(0):
             _finish_removals(store, now)
     orphans = sum(digest not in named for digest in removed)
@@ -145,7 +148,8 @@ def _remove(store: StoreReader, since: datetime | None, files: Sequence[Digest])
     Their rows say so first, in a transaction of their own: after a crash in between, the next call removes the rest. A
     writer that names such a file again takes that back, and the second look finds it reachable.
     """
-    with store.registry.writing() as session:
+    what = f"components of {store.directory}"
+    with only_removed(what), store.registry.writing() as session:
         store.leases.forget_readers(session)
         gone = _unreachable(session, store, since, files, named_files(session))
         for row in (ComponentRow, ProbeRow):
@@ -154,7 +158,7 @@ def _remove(store: StoreReader, since: datetime | None, files: Sequence[Digest])
         session.execute(delete(CheckRow).where(CheckRow.digest.in_(gone)))
         if gone:
             recording.add_event(session, "files_collected", None, {"files": len(gone)})
-    with store.registry.writing() as session:
+    with only_removed(what), store.registry.writing() as session:
         gone = _unreachable(session, store, since, gone, named_files(session))
         for digest in gone:
             store.components.remove(digest)

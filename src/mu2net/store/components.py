@@ -6,18 +6,20 @@ every load, so what a caller gets is what the name says.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import safetensors
 import safetensors.torch
 import torch
 
 from mu2net.core.component import Digest
 from mu2net.errors import ComponentError
-from mu2net.store.files import TEMPORARY_PREFIX, Files
+from mu2net.store.files import MAX_BYTES, TEMPORARY_PREFIX, Files
 
 SUFFIX = ".safetensors"
 
@@ -115,6 +117,8 @@ class ComponentFiles:
             OSError: The file cannot be written, for instance because the disk is full.
         """
         data = canonical_bytes(tensors)
+        if len(data) > MAX_BYTES:
+            raise OSError(errno.EFBIG, f"a component has {len(data):,} bytes; expected at most {MAX_BYTES:,}")
         digest = digest_of(data)
         file = self.file(digest)
         self._files.make_folder(file.parent)
@@ -135,7 +139,13 @@ class ComponentFiles:
             ComponentError: The file is missing, truncated or altered.
         """
         data = self._read(digest)
-        tensors: dict[str, torch.Tensor] = safetensors.torch.load(data)
+        try:
+            tensors: dict[str, torch.Tensor] = safetensors.torch.load(data)
+        except (safetensors.SafetensorError, ValueError, KeyError, RuntimeError) as error:
+            raise ComponentError(
+                f"component {digest} has the bytes that its name says, but they are no tensors ({error}); "
+                "mu2net did not write it: restore the system from a backup"
+            ) from error
         return {name: tensors[name] for name in sorted(tensors)}
 
     def size(self, digest: Digest) -> int:

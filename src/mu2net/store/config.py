@@ -12,6 +12,9 @@ from mu2net.errors import FormatError, StoreError
 from mu2net.store.migrate import mu2net_version
 
 CONFIG_NAME = "mu2net.toml"
+MAX_CONFIG = 2**20
+"""The largest ``mu2net.toml``, in bytes."""
+
 FORMAT_VERSION = 1
 """Version of the layout on disk that this version of mu2net reads and writes."""
 
@@ -64,7 +67,7 @@ def config_from_toml(data: bytes, where: str) -> SystemConfig:
     """
     try:
         values = tomllib.loads(data.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also text that is no UTF-8, and integers of thousands of digits
         raise StoreError(f"{where} is not valid TOML: {error}; correct it, or restore it from a backup") from error
     version = values.get("format_version")
     if isinstance(version, int) and version > FORMAT_VERSION:
@@ -94,7 +97,7 @@ def _with_backbone(values: dict[str, Any]) -> dict[str, Any]:
     if isinstance(text, str):
         try:
             return {**values, "backbone": json.loads(text)}
-        except ValueError:
+        except (ValueError, RecursionError):
             return values
     return values
 

@@ -34,6 +34,10 @@ _COUNT_ONE_MORE = """
 """Every transaction counts itself: SQLite and PostgreSQL understand both."""
 
 
+_FOREIGN_VALUES = (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError)
+"""What comes of a row whose values are not those that mu2net writes."""
+
+
 def sqlite_url(file: Path) -> URL:
     """Return the URL of an SQLite file."""
     return URL.create("sqlite", database=str(file))
@@ -87,10 +91,16 @@ class Registry:
         """Give a session that sees one state of the registry from its first query to its end.
 
         Raises:
-            StoreError: The registry cannot be read.
+            StoreError: The registry cannot be read, or holds values that mu2net does not write.
         """
-        with self._explained("read"), Session(self.engine) as session, session.begin():
-            yield session
+        try:
+            with self._explained("read"), Session(self.engine) as session, session.begin():
+                yield session
+        except _FOREIGN_VALUES as error:
+            raise StoreError(
+                f"registry {self.where} holds something that mu2net did not write ({type(error).__name__}: {error}); "
+                "nothing was changed; run `mu2net verify`, and restore it from a backup"
+            ) from error
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
@@ -192,6 +202,8 @@ def _configure(connection: sqlite3.Connection, record: Any) -> None:  # noqa: AR
         )
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")
+    # A registry from elsewhere may bring functions of its own in checks, indices and views.
+    connection.execute("PRAGMA trusted_schema=OFF")
     # Freed pages are overwritten, and written: the seal hashes what will lie on the disk, and what is deleted is gone.
     connection.execute("PRAGMA secure_delete=ON")
 

@@ -20,6 +20,10 @@ TEMPORARY_PREFIX = ".tmp-"
 """How files begin that are not complete yet; a crash can leave them behind, and nothing ever reads them."""
 
 
+MAX_BYTES = 2**32
+"""The largest file that is read as a whole, in bytes: no component comes near it, and it fits into memory."""
+
+
 class Files:
     """The primitive steps on files, and the two safe ways to put them together.
 
@@ -60,9 +64,13 @@ class Files:
         """Remove a file."""
         file.unlink()
 
-    def read(self, file: Path) -> bytes:
-        """Return all bytes of a file."""
-        return file.read_bytes()
+    def read(self, file: Path, limit: int = MAX_BYTES) -> bytes:
+        """Return all bytes of a file; one that is larger than ``limit`` bytes is an ``OSError`` (``EFBIG``)."""
+        with file.open("rb") as opened:
+            size = os.fstat(opened.fileno()).st_size
+            if size > limit:
+                raise OSError(errno.EFBIG, f"{size:,} bytes, expected at most {limit:,}", str(file))
+            return opened.read(limit)
 
     def size(self, file: Path) -> int:
         """Return the size of a file, in bytes."""
@@ -90,7 +98,7 @@ class Files:
             new.mkdir(exist_ok=True)
             self.sync_folder(new.parent)
 
-    def replace(self, file: Path, data: bytes, mode: int) -> None:
+    def replace(self, file: Path, data: bytes, mode: int, *, syncs_folder: bool = True) -> None:
         """Make ``file`` hold ``data``: a crash leaves the file as it was, or complete, and nothing between.
 
         Temporary file in the same folder, fsync, rename, fsync of the folder.
@@ -99,6 +107,7 @@ class Files:
             file: The file; its folder exists.
             data: All of its bytes.
             mode: Its permissions.
+            syncs_folder: Whether to wait for the folder; who does not wait for it must know who else will.
         """
         temporary = file.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")
         try:
@@ -115,7 +124,8 @@ class Files:
             if self.is_file(temporary):
                 self.remove(temporary)
             raise
-        self.sync_folder(file.parent)
+        if syncs_folder:
+            self.sync_folder(file.parent)
 
     def modified(self, file: Path) -> float:
         """Return when a file was changed last, in seconds since the epoch."""
@@ -169,6 +179,20 @@ def only_read(what: str) -> Iterator[None]:
         StoreError: Instead of the ``OSError``.
     """
     with _explained(f"{what} cannot be read", "nothing was changed"):
+        yield
+
+
+@contextmanager
+def only_removed(what: str) -> Iterator[None]:
+    """Say what an ``OSError`` means while files are removed that nothing needs.
+
+    Args:
+        what: What is being removed, for the message.
+
+    Raises:
+        StoreError: Instead of the ``OSError``.
+    """
+    with _explained(f"{what} cannot be removed", "whatever is needed is still there"):
         yield
 
 

@@ -11,7 +11,7 @@ from mu2net.core.component import Digest
 from mu2net.errors import ComponentError, StoreError
 from mu2net.store import recording
 from mu2net.store.components import SUFFIX, ComponentFiles
-from mu2net.store.files import nothing_lost
+from mu2net.store.files import nothing_lost, only_read
 from mu2net.store.reader import COMPONENTS_NAME, StoreReader
 
 QUARANTINE_NAME = "quarantine"
@@ -47,9 +47,9 @@ def quarantine(store: StoreReader, digests: Iterable[Digest]) -> list[Path]:
     folder, moved = store.directory / QUARANTINE_NAME, []
     for digest in digests:
         source = store.components.file(digest)
-        if not store.files.is_file(source):
-            continue
         with nothing_lost(f"quarantine of {digest}"):
+            if not store.files.is_file(source):
+                continue
             store.files.make_folder(folder)
             number = 0
             while store.files.is_file(target := folder / f"{digest}{SUFFIX}.{number}"):
@@ -70,6 +70,8 @@ def quarantine(store: StoreReader, digests: Iterable[Digest]) -> list[Path]:
 def repair(store: StoreReader, digests: Iterable[Digest], other: Path) -> Repaired:
     """Fetch intact files from another system or backup; what is damaged here goes into quarantine first.
 
+    What is intact already stays as it is.
+
     Args:
         store: The system.
         digests: The damaged or missing files.
@@ -78,11 +80,15 @@ def repair(store: StoreReader, digests: Iterable[Digest], other: Path) -> Repair
     Raises:
         StoreError: The other folder holds no components, or this one cannot be written.
     """
-    if not store.files.is_folder(other / COMPONENTS_NAME):
+    with only_read(str(other)):
+        is_there = store.files.is_folder(other / COMPONENTS_NAME)
+    if not is_there:
         raise StoreError(f"{other} holds no components; name the folder of another system, or of a backup")
     source = ComponentFiles(other / COMPONENTS_NAME, store.files)
     restored, missing = [], []
     for digest in sorted(digests):
+        if _is_intact(store, digest):
+            continue
         try:
             data = source.read(digest)
         except ComponentError:
@@ -96,3 +102,11 @@ def repair(store: StoreReader, digests: Iterable[Digest], other: Path) -> Repair
         with store.registry.writing() as session:
             recording.add_event(session, "files_restored", None, {"files": restored, "from": str(other)})
     return Repaired(tuple(restored), tuple(missing))
+
+
+def _is_intact(store: StoreReader, digest: Digest) -> bool:
+    try:
+        store.components.verify(digest)
+    except ComponentError:
+        return False
+    return True

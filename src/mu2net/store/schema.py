@@ -6,6 +6,7 @@ Only portable SQL, so that a PostgreSQL registry has the same tables. A change h
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,6 +28,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
 
 class UtcDateTime(TypeDecorator[datetime]):
     """A moment in UTC; stored without a time zone, read back with it."""
@@ -41,6 +44,23 @@ class UtcDateTime(TypeDecorator[datetime]):
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         """Return the moment as Python code uses it."""
         return None if value is None else value.replace(tzinfo=UTC)
+
+
+class DigestText(TypeDecorator[str]):
+    """A digest: names a file, so anything else must not get that far."""
+
+    impl = String(64)
+    cache_ok = True
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """Return the digest.
+
+        Raises:
+            ValueError: It is none.
+        """
+        if value is not None and not (isinstance(value, str) and _DIGEST.fullmatch(value)):
+            raise ValueError(f"{value!r} is no digest")
+        return value
 
 
 class Base(DeclarativeBase):
@@ -86,12 +106,12 @@ class ComponentRow(Base):
 
     __tablename__ = "components"
 
-    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    digest: Mapped[str] = mapped_column(DigestText, primary_key=True)
     num_params: Mapped[int] = mapped_column(BigInteger)
     num_bytes: Mapped[int] = mapped_column(BigInteger)
     task: Mapped[str | None] = mapped_column(ForeignKey("tasks.name"))
-    source_digest: Mapped[str | None] = mapped_column(ForeignKey("components.digest"))
-    momentum_digest: Mapped[str | None] = mapped_column(String(64))
+    source_digest: Mapped[str | None] = mapped_column(DigestText, ForeignKey("components.digest"))
+    momentum_digest: Mapped[str | None] = mapped_column(DigestText)
     created_by: Mapped[str] = mapped_column(String(512))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     collected_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
@@ -105,9 +125,9 @@ class OriginRow(Base):
 
     __tablename__ = "origins"
 
-    digest: Mapped[str] = mapped_column(ForeignKey("components.digest"), primary_key=True)
+    digest: Mapped[str] = mapped_column(DigestText, ForeignKey("components.digest"), primary_key=True)
     path_id: Mapped[str] = mapped_column(ForeignKey("paths.id"), primary_key=True)
-    source_digest: Mapped[str | None] = mapped_column(ForeignKey("components.digest"))
+    source_digest: Mapped[str | None] = mapped_column(DigestText, ForeignKey("components.digest"))
 
 
 class CycleRow(Base):
@@ -194,7 +214,7 @@ class PathSlotRow(Base):
     position: Mapped[int] = mapped_column(Integer, primary_key=True)
     slot: Mapped[str] = mapped_column(String(64))
     kind: Mapped[str] = mapped_column(String(64))
-    digest: Mapped[str] = mapped_column(ForeignKey("components.digest"))
+    digest: Mapped[str] = mapped_column(DigestText, ForeignKey("components.digest"))
 
 
 class ProbeRow(Base):
@@ -203,7 +223,7 @@ class ProbeRow(Base):
     __tablename__ = "probes"
 
     path_id: Mapped[str] = mapped_column(ForeignKey("paths.id"), primary_key=True)
-    digest: Mapped[str] = mapped_column(String(64))
+    digest: Mapped[str] = mapped_column(DigestText)
     environment: Mapped[dict[str, Any]] = mapped_column(JSON)
     collected_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
@@ -240,7 +260,7 @@ class CheckRow(Base):
 
     __tablename__ = "checks"
 
-    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    digest: Mapped[str] = mapped_column(DigestText, primary_key=True)
     checked_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 

@@ -24,6 +24,11 @@ _COUNTER, _VALID_FOR, _VERSION = slice(24, 28), slice(92, 96), slice(96, 100)
 
 _HEADER = 100
 
+MAX_REGISTRY = 2**30
+"""The largest registry in a file, in bytes: every transaction reads it all. 500 publications need 2.3 MB."""
+
+_MAX_SEAL = 2**12
+
 
 @dataclass(frozen=True)
 class State:
@@ -111,7 +116,7 @@ class Seal:
         """
         if transactions is not None and self._known == (transactions, self._files.stamp(self._registry)):
             return
-        image = connection.serialize()
+        image = self._image(connection)
         if not int.from_bytes(image[_COUNTER], "big"):  # its first transaction never ended
             return
         if not self._files.is_file(self.file):
@@ -144,7 +149,7 @@ class Seal:
         Raises:
             OSError: The seal cannot be written; the transaction must not commit.
         """
-        after = State.of(connection.serialize())
+        after = State.of(self._image(connection))
         before = [state for state in self._states() if state.counter == after.counter][:1]
         self._put([*before, after.after_commit()])
 
@@ -154,7 +159,23 @@ class Seal:
         Args:
             connection: A new connection to it, in a transaction that reads.
         """
-        return self._problem(connection.serialize())
+        return self._problem(self._image(connection))
+
+    def _image(self, connection: sqlite3.Connection) -> bytes:
+        """Return the bytes of the registry as a transaction sees them.
+
+        Raises:
+            StoreError: They are more than a file of SQLite may have here.
+        """
+        (pages,), (page_size,) = (
+            connection.execute(f"PRAGMA {what}").fetchone() for what in ("page_count", "page_size")
+        )
+        if pages * page_size > MAX_REGISTRY:
+            raise StoreError(
+                f"registry {self._registry} has {pages * page_size:,} bytes; expected at most {MAX_REGISTRY:,}; "
+                "restore it from a backup, or use PostgreSQL (registry_url) for a system that large"
+            )
+        return connection.serialize()
 
     def _problem(self, image: bytes) -> str | None:
         try:
@@ -177,8 +198,13 @@ class Seal:
             return []
 
     def _put(self, states: Sequence[State]) -> None:
+        """Write the seal; its name is on the disk before a commit is.
+
+        SQLite waits for the same folder, when it has made its journal there and before it writes the first page. Until
+        then the registry, and the seal of before, are what they were.
+        """
         text = "".join(state.to_line() for state in states)
-        self._files.replace(self.file, f"{text}{_own_digest(text)}\n".encode(), 0o644)
+        self._files.replace(self.file, f"{text}{_own_digest(text)}\n".encode(), 0o644, syncs_folder=False)
 
     def _read(self) -> list[State]:
         """Return the states that the seal names.
@@ -187,11 +213,19 @@ class Seal:
             OSError: It cannot be read.
             ValueError: It was altered: its last line is a hash of the others.
         """
-        text = self._files.read(self.file).decode("ascii")
-        *lines, last = text.splitlines(keepends=True) or [""]
-        if last != f"{_own_digest(''.join(lines))}\n":
-            raise ValueError("its last line is not the hash of the others")
-        return [State.from_line(line.removesuffix("\n")) for line in lines]
+        return states_of(self._files.read(self.file, _MAX_SEAL))
+
+
+def states_of(data: bytes) -> list[State]:
+    """Return the states that the bytes of a seal name.
+
+    Raises:
+        ValueError: They were altered: the last line is a hash of the others.
+    """
+    *lines, last = data.decode("ascii").splitlines(keepends=True) or [""]
+    if last != f"{_own_digest(''.join(lines))}\n":
+        raise ValueError("its last line is not the hash of the others")
+    return [State.from_line(line.removesuffix("\n")) for line in lines]
 
 
 def _own_digest(text: str) -> str:

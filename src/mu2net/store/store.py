@@ -14,7 +14,7 @@ from mu2net.core.component import Digest
 from mu2net.core.path import ROOT_ID, Metrics, Path, Value
 from mu2net.errors import ConfigError, StoreError
 from mu2net.store import queries, recording
-from mu2net.store.config import CONFIG_NAME, SystemConfig, config_from_toml
+from mu2net.store.config import CONFIG_NAME, MAX_CONFIG, SystemConfig, config_from_toml
 from mu2net.store.engine import Registry, registry_engine, sqlite_url
 from mu2net.store.files import Files, nothing_lost, only_read
 from mu2net.store.lease import Lease
@@ -334,7 +334,7 @@ def _registry(directory: FilePath, config: SystemConfig, files: Files) -> Regist
 def _config(directory: FilePath, files: Files) -> SystemConfig:
     file = directory / CONFIG_NAME
     try:
-        data = files.read(file)
+        data = files.read(file, MAX_CONFIG)
     except OSError as error:
         raise StoreError(f"{file} cannot be read: {error.strerror}; check the disk and the permissions") from error
     return config_from_toml(data, str(file))

@@ -109,7 +109,8 @@ def check_files(store: StoreReader, depth: Depth = "full", share: float = 0.05) 
         with store.registry.reading() as session:
             uses = file_uses(session)
             checked = {row.digest: row.checked_at for row in session.scalars(select(CheckRow))}
-    there = store.components.sizes()
+    with only_read(f"components of {store.directory}"):
+        there = store.components.sizes()
     for digest in there:
         uses.setdefault(digest, FileUse("orphan", None, frozenset(), is_needed=False))
     chosen = sorted(there) if depth != "sample" else _sample(there, checked, share)
