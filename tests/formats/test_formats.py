@@ -13,6 +13,7 @@ import pytest
 from mu2net.errors import PrivacyError, StoreError
 from mu2net.store.migrate import alembic_config
 from mu2net.store.records import NewComponent, TrainedRecord
+from mu2net.store.schema import OriginRow
 from mu2net.store.store import Store
 from mu2net.system import System
 
@@ -112,3 +113,18 @@ def test_a_copy_that_is_not_sound_is_not_repeated(tmp_path):
     with pytest.raises(StoreError, match=r"names rows of 'components' that are missing; it was tried on a copy"):
         Store.open(directory)
     assert revision(directory) == "0001"
+
+
+def test_a_path_that_has_one_component_twice_is_migrated(tmp_path):
+    directory = unpack(ARCHIVES[0], tmp_path)
+    connection = sqlite3.connect(directory / "registry.sqlite")
+    connection.execute(
+        "UPDATE path_slots SET digest = (SELECT digest FROM path_slots WHERE path_id = 'root' AND position = 0) "
+        "WHERE path_id = 'root' AND position = 1"
+    )
+    connection.commit()
+    connection.close()
+    store = Store.open(directory)
+    with store.registry.reading() as session:
+        origins = session.query(OriginRow).filter(OriginRow.path_id == "root").count()
+    assert origins == len(set(store.root().digests)) == len(store.root().digests) - 1

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import shutil
@@ -151,3 +152,35 @@ def test_a_place_that_cannot_be_is_named(grown, tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(StoreError, match="cannot be written"):
         backup(grown, str(tmp_path / "file" / "backup"))
+
+
+def test_a_file_that_is_too_large_is_not_read(grown, tmp_path):
+    place = Place(str(tmp_path))
+    place.write("file", b"12345")
+    assert place.read("file", 5) == b"12345"
+    with pytest.raises(StoreError, match=r"file in .* has 5 bytes; expected at most 4; use another backup"):
+        place.read("file", 4)
+    place.remove("file")
+    place.remove("file")
+    assert place.size("file") is None
+
+
+def test_a_registry_that_is_no_file_needs_its_own_tools(grown, tmp_path):
+    grown.registry.seal = None
+    with pytest.raises(ConfigError, match=r"is a data base of its own; back it up with its own tools"):
+        backup(grown, str(tmp_path / "backup"))
+    assert not (tmp_path / "backup").exists()
+
+
+def test_a_backup_that_names_a_registry_elsewhere_is_refused(grown, tmp_path):
+    where = tmp_path / "backup"
+    backup(grown, str(where))
+    config = (where / "mu2net.toml").read_text() + f'registry_url = "sqlite:///{tmp_path}/other.sqlite"\n'
+    (where / "mu2net.toml").write_text(config)
+    manifest = json.loads((where / MANIFEST_NAME).read_text())
+    manifest["config_digest"] = hashlib.sha256(config.encode()).hexdigest()
+    (where / MANIFEST_NAME).write_text(json.dumps(manifest))
+    with pytest.raises(StoreError, match=r"names a registry elsewhere \(registry_url\), which no backup does"):
+        restore(str(where), tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+    assert not (tmp_path / "other.sqlite").exists()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from mu2net.core.path import Metrics
 from mu2net.errors import UnknownComponentError, UnknownNameError
 from mu2net.store.collect import GRACE, collect, compact_history
+from mu2net.store.files import Files
 from mu2net.store.reach import files_of, kept_paths
 from mu2net.store.schema import ComponentRow, LeaseRow
 from mu2net.store.store import Store
@@ -269,3 +271,41 @@ def test_writers_readers_and_collect_at_the_same_time_lose_nothing(store, make_t
         assert [cycle.state for cycle in store.cycles(name)] == ["published"] * 12
         assert store.live_path(name).hparams["seed"] == 11
     assert verify_files(store) == []
+
+
+def test_unfinished_files_that_go_meanwhile(store):
+    """Whoever wrote one has completed it, before it was looked at, or before it was removed."""
+    file = store.components.file(store.root().digests[0]).with_name(".tmp-0123456789abcdef")
+    file.write_bytes(b"half")
+    os.utime(file, (0, 0))
+
+    class Gone(Files):
+        def modified(self, file):
+            raise FileNotFoundError
+
+    class GoneLater(Files):
+        def is_file(self, file):
+            return not file.name.startswith(".tmp-") and super().is_file(file)
+
+    assert collect(Store.open(store.directory, Gone())).unfinished == ()
+    assert len(collect(Store.open(store.directory, GoneLater()), is_dry=False).unfinished) == 1
+    assert file.exists()
+    collect(store, is_dry=False)
+    assert not file.exists()
+
+
+def test_what_is_needed_again_meanwhile_stays(grown, monkeypatch):
+    """Between the first look and the turn to write, somebody named all of them again."""
+    before = files(grown)
+    module = importlib.import_module("mu2net.store.collect")
+    original, looks = module._unreachable, []
+
+    def again(*args):
+        looks.append(args)
+        return original(*args) if len(looks) == 1 else []
+
+    monkeypatch.setattr(module, "_unreachable", again)
+    assert collect(grown, is_dry=False, now=LATER).files == ()
+    assert len(looks) == 3
+    assert files(grown) == before
+    assert [event for event in grown.events() if event.kind == "files_collected"] == []

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from mu2net.core.component import Digest
 from mu2net.errors import ComponentError
 from mu2net.store.components import ComponentFiles, canonical_bytes, digest_of
+from mu2net.store.files import Files
 
 DTYPES = [
     torch.float32,
@@ -205,3 +206,47 @@ def test_a_file_that_cannot_be_read_is_named(components, make_tensors):
     file.mkdir()
     with pytest.raises(ComponentError, match="cannot be read"):
         components.load(digest)
+
+
+def test_what_is_gone_meanwhile_is_left_out(tmp_path):
+    files = ComponentFiles(tmp_path)
+    assert list(files.temporary_files()) == []
+    assert files.sizes() == {}
+    digest = files.put({"a": torch.zeros(2)})
+
+    class Gone(Files):
+        def size(self, file):
+            raise FileNotFoundError
+
+    assert ComponentFiles(tmp_path, Gone()).sizes() == {}
+    assert files.modified(digest) == files.file(digest).stat().st_mtime
+    files.remove(digest)
+    files.remove(digest)
+    assert files.modified(digest) is None
+    assert list(files.digests()) == []
+
+
+def test_only_bytes_of_the_digest_are_restored(tmp_path):
+    files = ComponentFiles(tmp_path)
+    data = canonical_bytes({"a": torch.zeros(2)})
+    with pytest.raises(ValueError, match=r"72 bytes do not hash to 0000"):
+        files.restore(Digest("0" * 64), data)
+    assert list(files.digests()) == []
+    files.restore(digest_of(data), data)
+    assert files.read(digest_of(data)) == data
+
+
+def test_a_component_that_nobody_could_read_is_not_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("mu2net.store.components.MAX_BYTES", 71)
+    with pytest.raises(OSError, match=r"a component has 72 bytes; expected at most 71"):
+        ComponentFiles(tmp_path).put({"a": torch.zeros(2)})
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_bytes_of_the_right_digest_that_are_no_tensors(tmp_path):
+    files = ComponentFiles(tmp_path)
+    digest = digest_of(b"no tensors")
+    files.restore(digest, b"no tensors")
+    files.verify(digest)
+    with pytest.raises(ComponentError, match=r"has the bytes that its name says, but they are no tensors"):
+        files.load(digest)

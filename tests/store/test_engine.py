@@ -114,3 +114,29 @@ def test_messages_hide_a_password():
     engine = create_mock_engine("postgresql://", executor=None)
     engine.url = make_url("postgresql://me:secret@host/name")
     assert Registry(engine).where == "postgresql://me:***@host/name"
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("UPDATE tasks SET classes = '7'", "TypeError"),
+        ("UPDATE tasks SET classes = '{broken'", "JSONDecodeError"),
+        ("UPDATE tasks SET created_at = 'tomorrow'", "ValueError"),
+    ],
+)
+def test_a_value_that_nobody_here_wrote_is_named(store, statement, said):
+    with store.registry.writing() as session:
+        session.execute(text(statement))
+    with pytest.raises(StoreError, match=rf"holds something that mu2net did not write \({said}.*nothing was changed"):
+        store.tasks()
+
+
+def test_a_digest_that_is_none_gets_nowhere(store):
+    with store.registry.writing() as session:
+        session.execute(text("PRAGMA defer_foreign_keys = ON"))
+        for table in ("components", "path_slots", "origins"):
+            session.execute(
+                text(f"UPDATE {table} SET digest = '../../secret' WHERE digest = :d"), {"d": store.root().digests[0]}
+            )
+    with pytest.raises(StoreError, match=r"'\.\./\.\./secret' is no digest"):
+        store.root()

@@ -7,7 +7,7 @@ import stat
 import pytest
 
 from mu2net.errors import StoreError
-from mu2net.store.files import Files, nothing_lost
+from mu2net.store.files import Files, nothing_lost, only_removed
 
 
 def test_replace_is_complete_or_nothing(tmp_path):
@@ -70,3 +70,48 @@ def test_an_operating_system_error_becomes_a_message():
         raise OSError(errno.EDQUOT, "Quota exceeded", "/some/file")
     with pytest.raises(KeyError), nothing_lost("path 'x'"):
         raise KeyError
+
+
+def test_a_file_above_the_limit_is_not_read(tmp_path):
+    file = tmp_path / "file"
+    file.write_bytes(b"12345")
+    assert Files().read(file, 5) == Files().read(file) == b"12345"
+    with pytest.raises(OSError, match=r"5 bytes, expected at most 4") as raised:
+        Files().read(file, 4)
+    assert raised.value.errno == errno.EFBIG
+
+
+def test_the_folder_is_synced_unless_somebody_else_does(tmp_path):
+    synced = []
+
+    class Watched(Files):
+        def sync_folder(self, folder):
+            synced.append(folder)
+            super().sync_folder(folder)
+
+    Watched().replace(tmp_path / "file", b"a", 0o644, syncs_folder=False)
+    assert synced == []
+    Watched().replace(tmp_path / "file", b"b", 0o644)
+    assert synced == [tmp_path]
+    assert (tmp_path / "file").read_bytes() == b"b"
+
+
+@pytest.mark.parametrize(("error", "runs"), [(None, True), (ProcessLookupError, False), (PermissionError, True)])
+def test_whether_a_process_runs(monkeypatch, error, runs):
+    """One of somebody else may not be signalled, and runs."""
+
+    def kill(pid, signal):
+        assert signal == 0
+        if error:
+            raise error
+
+    monkeypatch.setattr(os, "kill", kill)
+    assert Files().is_process(1) is runs
+
+
+def test_what_is_removed_is_explained():
+    with (
+        pytest.raises(StoreError, match=r"the files cannot be removed: .*whatever is needed is still there"),
+        only_removed("the files"),
+    ):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))

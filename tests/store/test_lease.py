@@ -6,13 +6,14 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from mu2net.core.path import Metrics
-from mu2net.errors import LeaseLostError, LockedError
+from mu2net.errors import LeaseLostError, LockedError, StoreError
 from mu2net.store.files import Files
 from mu2net.store.lease import RENEWALS, Leases, lease_name
 from mu2net.store.schema import LeaseRow
@@ -193,3 +194,44 @@ def test_readers_hold_paths_and_leave_nothing_behind(store, leases, clock):
             assert one.held_paths(session) == set()
     with store.registry.reading() as session:
         assert session.query(LeaseRow).count() == 0
+
+
+def test_a_lease_that_cannot_be_renewed_or_given_back_is_only_warned_of(store, monkeypatch, caplog):
+    """Its file system may be there again in a moment; at the latest it is free when its term is over."""
+    leases = Leases(store.registry, Files(), term=0.2)
+    writing = store.registry.writing
+    with leases.writing_for("digits", store.directory):
+        monkeypatch.setattr(store.registry, "writing", failing)
+        deadline = time.monotonic() + 30
+        while "will be tried again" not in caplog.text and time.monotonic() < deadline:
+            time.sleep(0.02)
+    assert "the lease task:digits could not be renewed, and will be tried again: no disk" in caplog.text
+    assert "could not be given back; it is free when this process ends: no disk" in caplog.text
+    monkeypatch.setattr(store.registry, "writing", writing)
+
+
+def failing():
+    raise StoreError("no disk")
+
+
+def test_a_lease_that_was_taken_over_is_not_let_go_of_twice(store):
+    """Another lease of the same name may be held by then."""
+    name = lease_name("digits")
+    with store.evolving("digits"):
+        store.leases._held[name] = "another one"
+    assert store.leases._held[name] == "another one"
+
+
+def test_who_lost_a_lease_renews_it_no_more(store):
+    leases = Leases(store.registry, Files(), term=0.2)
+    before = threading.active_count()
+    with leases.writing_for("digits", store.directory):
+        with store.registry.writing() as session:
+            row = session.get(LeaseRow, lease_name("digits"))
+            row.token, row.expires_at = row.token + 1, datetime.now(UTC) + timedelta(days=1)
+        deadline = time.monotonic() + 30
+        while threading.active_count() > before and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert threading.active_count() == before
+    with store.registry.reading() as session:
+        assert session.get(LeaseRow, lease_name("digits")).expires_at > datetime.now(UTC) + timedelta(hours=1)

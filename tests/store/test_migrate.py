@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import sqlite3
 
 import pytest
@@ -8,7 +9,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import inspect
 
-from mu2net.errors import FormatError
+from mu2net.errors import FormatError, StoreError
 from mu2net.store.engine import Registry, registry_engine, sqlite_url
 from mu2net.store.migrate import alembic_config, migrate
 from mu2net.store.schema import Base
@@ -88,3 +89,32 @@ def test_the_revisions_can_be_taken_back(registry):
         command.downgrade(config, "base")
     assert inspect(registry.engine).get_table_names() == ["alembic_version"]
     migrate(registry)
+
+
+@pytest.mark.parametrize(
+    ("statement", "kind"),
+    [
+        ("CREATE TRIGGER t AFTER INSERT ON events BEGIN DELETE FROM probes; END", "trigger 't'"),
+        ("CREATE VIEW v AS SELECT * FROM events", "view 'v'"),
+        ("CREATE VIRTUAL TABLE w USING fts5(a)", "table 'w"),
+    ],
+)
+def test_what_would_run_within_our_statements_is_refused(store, statement, kind):
+    connection = sqlite3.connect(store.directory / "registry.sqlite")
+    connection.execute(statement)
+    connection.commit()
+    connection.close()
+    with pytest.raises(StoreError, match=f"has the {kind}.*which mu2net did not make; nothing was changed"):
+        Store.open(store.directory)
+
+
+def test_a_migration_that_does_not_arrive_is_told(registry, monkeypatch):
+    monkeypatch.setattr(command, "upgrade", lambda *args: None)
+    with pytest.raises(StoreError, match=r"did not reach revision '0002'; reinstall mu2net"):
+        migrate(registry)
+    assert inspect(registry.engine).get_table_names() == []
+
+
+def test_the_environment_of_the_revisions_can_be_looked_at():
+    """Tools import it outside of a migration; it then runs nothing."""
+    assert callable(importlib.import_module("mu2net.store.migrations.env").run)

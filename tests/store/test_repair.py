@@ -75,3 +75,13 @@ def test_a_folder_that_is_no_system_is_refused(damaged, tmp_path):
     store, digests, _ = damaged
     with pytest.raises(StoreError, match="holds no components"):
         repair(store, digests, tmp_path / "nowhere")
+
+
+def test_what_is_intact_is_left_alone(damaged):
+    store, digests, copy = damaged
+    intact = store.root().digests[2]
+    done = repair(store, [*digests, intact], copy)
+    assert done.restored == tuple(digests)
+    assert not list((store.directory / "quarantine").glob(f"{intact}*"))
+    assert repair(store, digests, copy) == type(done)((), ())
+    assert [event.kind for event in store.events()].count("files_restored") == 1

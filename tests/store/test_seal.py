@@ -6,6 +6,7 @@ import pytest
 
 from mu2net.errors import StoreError
 from mu2net.store.files import Files
+from mu2net.store.migrate import migrate
 from mu2net.store.seal import SEAL_NAME, State
 from mu2net.store.store import Store
 from mu2net.store.verify import verify_files
@@ -227,3 +228,41 @@ def test_states_are_exact():
             State.from_line(line)
     with pytest.raises(ValueError, match="no data base"):
         State.of(b"short")
+
+
+def test_a_registry_that_is_too_large_is_not_read(store, make_task, monkeypatch):
+    size = (store.directory / "registry.sqlite").stat().st_size
+    monkeypatch.setattr("mu2net.store.seal.MAX_REGISTRY", size)
+    assert problem(store) is None
+    monkeypatch.setattr("mu2net.store.seal.MAX_REGISTRY", size - 1)
+    assert f"has {size:,} bytes; expected at most {size - 1:,}" in problem(store)
+    with pytest.raises(StoreError, match="use PostgreSQL"):
+        Store.open(store.directory).add_task(make_task("more"))
+
+
+def test_a_registry_whose_time_cannot_be_told_is_hashed_again(store, make_task):
+    class Blind(Files):
+        stamps = 0
+
+        def stamp(self, file):
+            self.stamps += 1
+            if self.stamps % 2 == 0:  # after the transaction
+                raise OSError(5, "Input/output error")
+            return super().stamp(file)
+
+    blind = Store.open(store.directory, Blind())
+    blind.add_task(make_task("first"))
+    assert blind.registry.seal._known is None
+    blind.add_task(make_task("second"))
+    assert problem(store) is None
+
+
+def test_a_registry_that_is_no_file_has_no_seal(store, make_task):
+    """As a data base of its own has none."""
+    store.registry.seal = None
+    store.add_task(make_task("more"))
+    assert store.registry.problem() is None
+    with store.registry.connection() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM tasks").scalar() == 2
+    migrate(store.registry)
+    assert "altered" in problem(store), "others see it as a file that was not sealed"

@@ -13,6 +13,7 @@ from mu2net.core.path import Metrics
 from mu2net.core.proposal import SlotPlan
 from mu2net.errors import ConfigError, PrivacyError, StoreError, UnknownComponentError, UnknownNameError
 from mu2net.store.config import SystemConfig
+from mu2net.store.files import Files
 from mu2net.store.records import NewComponent, path_id
 from mu2net.store.store import Store
 
@@ -388,3 +389,23 @@ def test_a_damaged_registry_is_named(store):
     (store.directory / "registry.sqlite").write_bytes(b"garbage" * 1000)
     with pytest.raises(StoreError, match=r"registry\.sqlite cannot be read: file is not a database.*backup"):
         Store.open(store.directory)
+
+
+def test_a_probe_that_is_collected_before_it_is_named_is_put_again(store, make_child):
+    """An equal file of nobody's lay there, and ``collect`` has just taken it."""
+    cycle = store.start_cycle("digits", "mu2net", 1, {})
+    child = store.record_child(cycle, make_child(store.root(), 10))
+    puts = []
+
+    class Hasty(Files):
+        def replace(self, file, data, mode, *, syncs_folder=True):
+            super().replace(file, data, mode, syncs_folder=syncs_folder)
+            if file.suffix == ".safetensors":
+                puts.append(file)
+                if len(puts) == 1:
+                    file.unlink()
+
+    probe = {"logits": torch.ones(2, 3)}
+    path = Store.open(store.directory, Hasty()).publish(cycle, child.id, Metrics(0.9, 1), probe, {})
+    assert len(puts) == 2
+    assert torch.equal(store.probe(path.id)[0]["logits"], probe["logits"])

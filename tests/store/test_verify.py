@@ -7,7 +7,7 @@ import torch
 from sqlalchemy import select
 
 from mu2net.core.path import Metrics
-from mu2net.errors import ComponentError, ConfigError
+from mu2net.errors import ComponentError, ConfigError, StoreError
 from mu2net.store.collect import compact_history
 from mu2net.store.schema import CheckRow
 from mu2net.store.store import Store
@@ -168,3 +168,26 @@ def test_a_share_that_is_none_is_refused(two_tasks):
     for share in (0.0, 1.5, -1.0):
         with pytest.raises(ConfigError, match="share of a sample"):
             check_files(two_tasks, "sample", share)
+
+
+def test_a_sample_of_everything_is_everything(store):
+    report = check_files(store, "sample", 1.0)
+    assert report.num_files == len(list(store.components.digests()))
+    assert (report.findings, report.num_bytes > 0) == ((), True)
+
+
+def test_an_empty_system_has_an_empty_sample(store):
+    for digest in list(store.components.digests()):
+        store.components.remove(digest)
+    report = check_files(store, "sample", 0.5)
+    assert (report.num_files, report.num_bytes) == (0, 0)
+    assert len(report.findings) == 3, "the missing ones are named all the same"
+
+
+def test_what_was_checked_is_forgotten_where_it_cannot_be_written(store, monkeypatch, caplog):
+    def full():
+        raise StoreError("no space")
+
+    monkeypatch.setattr(store.registry, "writing", full)
+    assert check_files(store).findings == ()
+    assert "it could not be written down which files were checked: no space" in caplog.text

@@ -289,7 +289,7 @@ class Store(StoreReader):
         """
         with self._registry.writing() as session:
             self.leases.check(session, cycle.task)
-            recording.running(session, cycle)
+            recording.require_running(session, cycle)
             recording.end_cycle(session, cycle, "abandoned")
             recording.add_event(session, "cycle_abandoned", cycle.task, {"cycle": cycle.number, "reason": reason})
 

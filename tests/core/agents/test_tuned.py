@@ -108,3 +108,10 @@ def test_only_baselines_can_be_tuned(build, vit, of):
 def test_a_stage_checks_its_numbers(arguments):
     with pytest.raises(ValueError, match=r"share|children"):
         Stage(*arguments)
+
+
+def test_it_has_the_space_of_its_baseline_and_needs_one(build, vit):
+    tuned = make_agent("tuned:freeze:1", vit, build.scoring(vit))
+    assert list(tuned.own_space) == list(make_agent("freeze:1", vit, build.scoring(vit)).own_space)
+    with pytest.raises(TypeError, match="needs a baseline"):
+        _ = replace(tuned, baseline=None).name

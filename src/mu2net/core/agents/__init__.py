@@ -92,6 +92,5 @@ def _tuned(
     if of.partition(":")[0] not in _BASELINES:
         raise ConfigError(f"agent {name!r} tunes no baseline; expected tuned: and one of {', '.join(_BASELINES)}")
     baseline = make_agent(of, anatomy, scoring, changes, fixed)
-    if not isinstance(baseline, Baseline):
-        raise TypeError(f"agent {of!r} is no baseline")
+    assert isinstance(baseline, Baseline)
     return Tuned(anatomy, scoring, changes, fixed, baseline)
