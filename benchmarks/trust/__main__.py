@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.results import machine
+from benchmarks.trust.concurrency import run_together
 from benchmarks.trust.corruption import inject
 from benchmarks.trust.kills import kill_many
 from benchmarks.trust.timing import publication_seconds, verify_rates
 
 RESULTS = Path(__file__).parents[1] / "results" / "trust.json"
-PARTS = ("corruption", "kills", "publish", "verify")
+PARTS = ("corruption", "kills", "publish", "verify", "together")
 AIMS = {
     "paths_lost": "0",
     "groups_redone": "<= 1",
@@ -56,6 +57,8 @@ def main(arguments: list[str] | None = None) -> int:
             rates = verify_rates(folder / "verify", options.gib)
             figures["verify_gib_s"] = rates.median
             details["verify_gib_s"] = {"low": rates.low, "high": rates.high, "gib": options.gib}
+        if "together" in options.only:
+            is_broken |= _together(folder, options, details)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     for name in sorted(figures, key=list(AIMS).index):
@@ -90,6 +93,13 @@ def _kills(folder: Path, options: argparse.Namespace, figures: dict[str, Any], d
     return bool(killed.paths_lost or killed.damages or killed.differences or killed.groups_redone > 1)
 
 
+def _together(folder: Path, options: argparse.Namespace, details: dict[str, Any]) -> bool:
+    together = run_together(folder / "together", options.processes, options.each)
+    details["together"] = {"processes": options.processes, "each": options.each, **vars(together)}
+    print(together)
+    return not together.is_sound
+
+
 def _ticker(what: str, every: int) -> Any:
     def tell(done: int) -> None:
         if done % every == 0:
@@ -105,6 +115,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--kills", type=int, default=1000, metavar="N", help="processes to kill; default: 1000")
     add("--corruptions", type=int, default=10_000, metavar="N", help="damages to inject; default: 10000")
     add("--publications", type=int, default=500, metavar="N", help="publications to time; default: 500")
+    add("--processes", type=int, default=8, metavar="N", help="processes that publish at once; default: 8")
+    add("--each", type=int, default=500, metavar="N", help="publications of each; default: 500")
     add("--gib", type=float, default=1.0, metavar="GIB", help="size of the system that is read; default: 1")
     add("--seed", type=int, default=0, metavar="N", help="of all draws; default: 0")
     add(

@@ -10,9 +10,11 @@ import sys
 import pytest
 
 from benchmarks.trust.__main__ import main
+from benchmarks.trust.concurrency import run_together
 from benchmarks.trust.corruption import KINDS, inject
 from benchmarks.trust.grown import add_task, make_store, publish
 from benchmarks.trust.timing import publication_seconds, verify_rates
+from mu2net.store.store import Store
 from mu2net.store.verify import verify_files
 
 
@@ -42,6 +44,37 @@ def test_a_damage_that_is_not_found_is_counted(tmp_path, monkeypatch):
     found = inject(tmp_path / "system", 40)
     assert 0 < found.share < 1
     assert {injection.kind for injection in found.missed} == {"flip"}
+
+
+def test_processes_that_publish_together_lose_nothing(tmp_path):
+    """In a process of its own: it forks."""
+    command = [sys.executable, "-m", "benchmarks.trust", "--only", "together", "--processes", "4", "--each", "6"]
+    output = tmp_path / "trust.json"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    options = ["--work", str(tmp_path), "--output", str(output)]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(output.read_text())["details"]["together"]
+    assert (found["publications"], found["expected"], found["lost"]) == (24, 24, 0)
+    assert (found["errors"], found["damages"]) == ([], [])
+    assert min(found["reads"], found["collections"], found["collected"]) > 0
+
+
+def test_what_is_lost_together_is_counted(tmp_path, monkeypatch):
+    """Else the check could not fail: here every writer ends early, and one fails."""
+    monkeypatch.setattr("benchmarks.trust.concurrency._write", early)
+    found = run_together(tmp_path / "system", writers=2, count=3)
+    assert not found.is_sound
+    assert (found.publications, found.expected) == (2, 6)
+    assert found.lost == 4 + 1
+    assert len(found.errors) == 1
+    assert "ZeroDivisionError" in found.errors[0]
+
+
+def early(folder, task, count):
+    store = Store.open(folder)
+    path = publish(store, task, store.root(), 0)
+    return path.id if task == "task0" else 1 / 0
 
 
 def test_killed_processes_lose_nothing(tmp_path):
