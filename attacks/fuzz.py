@@ -6,19 +6,26 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Callable
+import tempfile
+import tomllib
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FunctionType
 
 import torch
 
 from mu2net.core.component import Digest
 from mu2net.errors import ComponentError, StoreError, UnknownNameError
-from mu2net.store.backup import manifest_from_json
+from mu2net.store import backup, components
+from mu2net.store import config as config_module
+from mu2net.store import seal as seal_module
+from mu2net.store.backup import Manifest, manifest_from_json
 from mu2net.store.components import ComponentFiles, canonical_bytes, digest_of
-from mu2net.store.config import config_from_toml
+from mu2net.store.config import SystemConfig, config_from_toml
 from mu2net.store.files import MAX_BYTES, Files
-from mu2net.store.seal import states_of
+from mu2net.store.seal import State, own_digest, states_of
 
 _STORED = (
     torch.float64,
@@ -102,6 +109,34 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
 """All targets by name."""
 
 
+def honest() -> dict[str, bytes]:
+    """Return for every target a file that is what it should be, from which others are made."""
+    line = State(7, 3_040_001, "a" * 32).to_line()
+    manifest = Manifest(
+        created_by="0.1.0",
+        created_at="2026-11-25",
+        registry=f"registry-{'a' * 16}.sqlite",
+        registry_digest="b" * 64,
+        config_digest="c" * 64,
+        files={"d" * 64: 8},
+    )
+    return {
+        "component": canonical_bytes({"weight": torch.arange(6.0).reshape(2, 3), "bias": torch.zeros(0)}),
+        "manifest": manifest.model_dump_json().encode(),
+        "config": SystemConfig(root="tiny", backbone={"dim": 4}).to_toml().encode(),
+        "seal": f"{line}{own_digest(line)}\n".encode(),
+    }
+
+
+def _readers() -> Iterator[FunctionType]:
+    """Yield the functions whose branches the fuzzer shall see; those of all libraries would take minutes."""
+    for module in (backup, components, config_module, seal_module, json.decoder, tomllib._parser):  # type: ignore[attr-defined]
+        for value in vars(module).values():
+            for function in vars(value).values() if isinstance(value, type) else (value,):
+                if isinstance(function, FunctionType) and function.__module__ == module.__name__:
+                    yield function
+
+
 def main(arguments: list[str]) -> None:
     """Run a target under atheris.
 
@@ -112,9 +147,12 @@ def main(arguments: list[str]) -> None:
         raise UnknownNameError("fuzz target", arguments[0] if arguments else "", TARGETS)
     import atheris
 
-    atheris.instrument_all()
-    atheris.Setup([sys.argv[0], *arguments[1:]], TARGETS[arguments[0]])
-    atheris.Fuzz()
+    for function in _readers():
+        atheris.instrument_func(function)
+    with tempfile.TemporaryDirectory(prefix="mu2net-fuzz-") as corpus:
+        (Path(corpus) / "honest").write_bytes(honest()[arguments[0]])
+        atheris.Setup([sys.argv[0], *arguments[1:], corpus], TARGETS[arguments[0]])
+        atheris.Fuzz()
 
 
 if __name__ == "__main__":

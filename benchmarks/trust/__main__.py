@@ -16,11 +16,12 @@ import numpy as np
 from benchmarks.results import machine
 from benchmarks.trust.concurrency import run_together
 from benchmarks.trust.corruption import inject
+from benchmarks.trust.coverage import measure_coverage
 from benchmarks.trust.kills import kill_many
 from benchmarks.trust.timing import publication_seconds, verify_rates
 
 RESULTS = Path(__file__).parents[1] / "results" / "trust.json"
-PARTS = ("corruption", "kills", "publish", "verify", "together")
+PARTS = ("corruption", "kills", "publish", "verify", "together", "coverage")
 AIMS = {
     "paths_lost": "0",
     "groups_redone": "<= 1",
@@ -57,6 +58,9 @@ def main(arguments: list[str] | None = None) -> int:
             rates = verify_rates(folder / "verify", options.gib)
             figures["verify_gib_s"] = rates.median
             details["verify_gib_s"] = {"low": rates.low, "high": rates.high, "gib": options.gib}
+        if "coverage" in options.only:
+            covered = measure_coverage(folder)
+            figures["branch_coverage"], details["coverage"] = covered.share, vars(covered)
         if "together" in options.only:
             is_broken |= _together(folder, options, details)
     finally:

@@ -3,32 +3,13 @@
 from __future__ import annotations
 
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attacks.fuzz import TARGETS, main
+from attacks.fuzz import TARGETS, honest, main
 from mu2net.errors import UnknownNameError
-from mu2net.store.backup import Manifest
-from mu2net.store.components import canonical_bytes
-from mu2net.store.config import SystemConfig
-from mu2net.store.seal import State, _own_digest
 
-LINE = State(7, 3_040_001, "a" * 32).to_line()
-MANIFEST = Manifest(
-    created_by="0.1.0",
-    created_at="2026-11-25",
-    registry=f"registry-{'a' * 16}.sqlite",
-    registry_digest="b" * 64,
-    config_digest="c" * 64,
-    files={"d" * 64: 8},
-)
-HONEST = {
-    "component": canonical_bytes({"weight": torch.arange(6.0).reshape(2, 3), "bias": torch.zeros(0)}),
-    "manifest": MANIFEST.model_dump_json().encode(),
-    "config": SystemConfig(root="tiny", backbone={"dim": 4}).to_toml().encode(),
-    "seal": f"{LINE}{_own_digest(LINE)}\n".encode(),
-}
+HONEST = honest()
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -12,6 +12,7 @@ import pytest
 from benchmarks.trust.__main__ import main
 from benchmarks.trust.concurrency import run_together
 from benchmarks.trust.corruption import KINDS, inject
+from benchmarks.trust.coverage import measure_coverage
 from benchmarks.trust.grown import add_task, make_store, publish
 from benchmarks.trust.timing import publication_seconds, verify_rates
 from mu2net.store.store import Store
@@ -75,6 +76,17 @@ def early(folder, task, count):
     store = Store.open(folder)
     path = publish(store, task, store.root(), 0)
     return path.id if task == "task0" else 1 / 0
+
+
+def test_coverage_counts_lines_and_branches(tmp_path):
+    """Of a single test file: most is not run, and is named; a failing test is no measurement."""
+    found = measure_coverage(tmp_path, ("tests/core/test_rng.py",))
+    assert 0.0 < found.share < 0.5
+    assert found.branches > 500
+    assert "src/mu2net/core/rng.py" not in found.missing
+    assert any("->" in entry for entry in found.missing["src/mu2net/store/collect.py"])
+    with pytest.raises(RuntimeError, match="tests fail"):
+        measure_coverage(tmp_path, ("tests/core/test_nowhere.py",))
 
 
 def test_killed_processes_lose_nothing(tmp_path):

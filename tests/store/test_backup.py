@@ -184,3 +184,13 @@ def test_a_backup_that_names_a_registry_elsewhere_is_refused(grown, tmp_path):
         restore(str(where), tmp_path / "again")
     assert not (tmp_path / "again").exists()
     assert not (tmp_path / "other.sqlite").exists()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "[" * 100_000, '{"format_version": 2}'], ids=range(5))
+def test_a_manifest_that_is_damaged_is_named(grown, tmp_path, text):
+    where = tmp_path / "backup"
+    backup(grown, str(where))
+    (where / MANIFEST_NAME).write_text(text)
+    with pytest.raises(StoreError, match=r"(?s)backup\.json in .* is damaged .*use another backup"):
+        restore(str(where), tmp_path / "again")
+    assert not (tmp_path / "again").exists()

@@ -82,3 +82,10 @@ def test_a_newer_format_says_what_it_needs(store):
     toml.write_text("\n".join([*lines, 'created_by = "5.0.0"', 'unknown_to_us = "x"']))
     with pytest.raises(FormatError, match=r"format_version 2, written by mu2net 5\.0\.0.*reads up to 1: install"):
         Store.open(store.directory)
+
+
+@pytest.mark.parametrize("backbone", ["", "backbone = 7", "backbone = 'no json'", "backbone = '[]'"])
+def test_a_backbone_that_is_none_is_named(backbone):
+    text = f'format_version = 1\nroot = "tiny"\n{backbone}\n'
+    with pytest.raises(StoreError, match=r"mu2net\.toml: key 'backbone'"):
+        config_from_toml(text.encode(), "mu2net.toml")

@@ -204,7 +204,7 @@ class Seal:
         then the registry, and the seal of before, are what they were.
         """
         text = "".join(state.to_line() for state in states)
-        self._files.replace(self.file, f"{text}{_own_digest(text)}\n".encode(), 0o644, syncs_folder=False)
+        self._files.replace(self.file, f"{text}{own_digest(text)}\n".encode(), 0o644, syncs_folder=False)
 
     def _read(self) -> list[State]:
         """Return the states that the seal names.
@@ -223,10 +223,11 @@ def states_of(data: bytes) -> list[State]:
         ValueError: They were altered: the last line is a hash of the others.
     """
     *lines, last = data.decode("ascii").splitlines(keepends=True) or [""]
-    if last != f"{_own_digest(''.join(lines))}\n":
+    if last != f"{own_digest(''.join(lines))}\n":
         raise ValueError("its last line is not the hash of the others")
     return [State.from_line(line.removesuffix("\n")) for line in lines]
 
 
-def _own_digest(text: str) -> str:
+def own_digest(text: str) -> str:
+    """Return the last line of a seal: what its other lines hash to (XXH3, 128 bits)."""
     return xxhash.xxh3_128(text.encode()).hexdigest()
