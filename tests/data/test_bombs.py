@@ -52,9 +52,20 @@ def test_a_value_that_is_repeated_counts_every_time(tmp_path, kind):
 
 @pytest.mark.parametrize("kind", ["bytes", "struct", "list", "text"])
 @pytest.mark.parametrize("is_coded", [True, False])
-def test_different_images_may_be_as_many_as_they_like(tmp_path, kind, is_coded):
+@pytest.mark.parametrize("rows", [200, 30])
+def test_different_images_may_be_as_many_as_they_like(tmp_path, kind, is_coded, rows):
+    """In one row group or in many."""
     values = [noise(20_000, seed) for seed in range(200)]
-    check_parquet(write(tmp_path, pa.table({"image": images(kind, values)}), use_dictionary=is_coded), "t")
+    table = pa.table({"image": images(kind, values)})
+    check_parquet(write(tmp_path, table, use_dictionary=is_coded, row_group_size=rows), "t")
+
+
+def test_images_with_paths_whose_dictionaries_change_from_group_to_group(tmp_path):
+    """As the hub's data sets have them: bytes, and the names of the files that they came from."""
+    rows = [{"bytes": noise(20_000, seed), "path": f"image_{seed}.png"} for seed in range(300)]
+    file = write(tmp_path, pa.table({"image": pa.array(rows, STRUCT), "label": [0] * 300}), row_group_size=100)
+    assert pq.ParquetFile(file).num_row_groups == 3
+    check_parquet(file, "t")
 
 
 def test_zeros_are_refused_before_they_are_unpacked(tmp_path):

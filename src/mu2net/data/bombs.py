@@ -6,6 +6,7 @@ one endless line. A reader finds out when the memory is gone.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ MAX_LINE = 2**20
 MAX_COLUMNS = 10_000
 """The most columns of a CSV file."""
 
-_BATCH = 64  # rows of a Parquet file at a time
+_BATCH_ROWS, _BATCH_BYTES = 256, 2**26  # of a Parquet file at a time
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8, "BYTE_ARRAY": 4}
 
 
@@ -41,23 +42,36 @@ def check_parquet(file: Path, text: str) -> None:
 
     size = file.stat().st_size
     limit = max(ALWAYS_FINE, MAX_EXPANSION * size)
-    metadata = pyarrow.parquet.read_metadata(file)
-    total, repeated = 0, set()
-    for group in range(metadata.num_row_groups):
-        for number in range(metadata.num_columns):
-            column = metadata.row_group(group).column(number)
-            width = _WIDTHS.get(column.physical_type) or metadata.schema.column(number).length
-            total += max(column.total_uncompressed_size, column.num_values * width)
-            if column.physical_type == "BYTE_ARRAY" and any("DICTIONARY" in name for name in column.encodings):
-                repeated.add(column.path_in_schema)
+    reader = pyarrow.parquet.ParquetFile(file)
+    total = sum(_described_bytes(reader.metadata, group) for group in range(reader.num_row_groups))
     _refuse_above(limit, total, file, size, text)
-    if not repeated:
-        return
-    # How often a value is repeated is told by the pages alone; as dictionaries they are read without repeating it.
-    reader = pyarrow.parquet.ParquetFile(file, read_dictionary=sorted(repeated))
-    for batch in reader.iter_batches(_BATCH, columns=sorted(repeated)):
-        total += sum(_repeated_bytes(array) for array in batch.columns)
-        _refuse_above(limit, total, file, size, text)
+    # How often a value is repeated is told by the pages alone: they are read, a few rows at a time.
+    for group in range(reader.num_row_groups):
+        for column, largest in _repeating(reader.metadata.row_group(group)):
+            rows = min(max(_BATCH_BYTES // max(largest, 1), 1), _BATCH_ROWS)
+            for batch in reader.iter_batches(rows, row_groups=[group], columns=[column]):
+                total += batch.nbytes
+                _refuse_above(limit, total, file, size, text)
+
+
+def _described_bytes(metadata: Any, group: int) -> int:
+    """Return how many bytes a row group has by its own description: every number, and the pages of texts."""
+    total = 0
+    for number in range(metadata.num_columns):
+        column = metadata.row_group(group).column(number)
+        width = _WIDTHS.get(column.physical_type) or metadata.schema.column(number).length
+        total += max(column.total_uncompressed_size, column.num_values * width)
+    return total
+
+
+def _repeating(group: Any) -> Iterator[tuple[str, int]]:
+    """Yield the columns of a row group whose values may be repeated by a dictionary, and the bytes of its pages.
+
+    No value is longer than they are.
+    """
+    for column in (group.column(number) for number in range(group.num_columns)):
+        if column.physical_type == "BYTE_ARRAY" and any("DICTIONARY" in name for name in column.encodings):
+            yield column.path_in_schema, column.total_uncompressed_size
 
 
 def check_csv(file: Path, text: str) -> None:
@@ -88,18 +102,3 @@ def _refuse_above(limit: int, total: int, file: Path, size: int, text: str) -> N
             f"source '{text}': {file} has {size:,} bytes and would unpack to more than {total:,}; expected at most "
             f"{MAX_EXPANSION} times its size; write it again with every image once, or do not use it"
         )
-
-
-def _repeated_bytes(array: Any) -> int:
-    """Return the bytes that an array has once its dictionaries are looked up."""
-    import pyarrow
-    import pyarrow.compute
-
-    if pyarrow.types.is_dictionary(array.type):
-        lengths = pyarrow.compute.binary_length(array.dictionary)
-        return pyarrow.compute.sum(pyarrow.compute.take(lengths, array.indices)).as_py() or 0
-    if pyarrow.types.is_struct(array.type):
-        return sum(_repeated_bytes(array.field(number)) for number in range(array.type.num_fields))
-    if pyarrow.types.is_list(array.type) or pyarrow.types.is_large_list(array.type):
-        return _repeated_bytes(array.flatten())
-    return int(array.nbytes)
