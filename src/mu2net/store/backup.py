@@ -319,5 +319,9 @@ def manifest_from_json(data: bytes, where: str) -> Manifest:
     """
     try:
         return Manifest(**json.loads(data))
-    except (ValueError, TypeError, RecursionError, ValidationError) as error:
-        raise StoreError(f"{MANIFEST_NAME} in {where} is damaged ({error}); use another backup") from error
+    except (ValueError, TypeError, RecursionError) as error:
+        problem = str(error)
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            problem = f"key {'.'.join(map(str, first['loc']))!r}: {first['msg']}"
+        raise StoreError(f"{MANIFEST_NAME} in {where} is damaged ({problem}); use another backup") from error
