@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 
@@ -257,7 +258,9 @@ class TestBudgets:
         assert lab.store.cycles("one") == []
         assert lab.store.live_path("one") is None
 
-    def test_the_time_that_is_said_to_be_needed_is_enough(self, lab):
+    def test_the_time_that_is_said_to_be_needed_is_enough(self, lab, monkeypatch):
+        """Of this process: what others take from it, and how long the disk lets it wait, is no promise of ours."""
+        monkeypatch.setattr(time, "perf_counter", time.process_time)
         with pytest.raises(BudgetError) as told:
             lab.cycle("one", Budget(seconds=1e-3), examples_per_validation=None)
         needed = float(str(told.value).rpartition("--time ")[2].removesuffix("s"))
