@@ -18,10 +18,11 @@ from benchmarks.trust.concurrency import run_together
 from benchmarks.trust.corruption import inject
 from benchmarks.trust.coverage import measure_coverage
 from benchmarks.trust.kills import kill_many
+from benchmarks.trust.mutation import measure_mutation
 from benchmarks.trust.timing import publication_seconds, verify_rates
 
 RESULTS = Path(__file__).parents[1] / "results" / "trust.json"
-PARTS = ("corruption", "kills", "publish", "verify", "together", "coverage")
+PARTS = ("corruption", "kills", "publish", "verify", "together", "coverage", "mutation")
 AIMS = {
     "paths_lost": "0",
     "groups_redone": "<= 1",
@@ -61,6 +62,8 @@ def main(arguments: list[str] | None = None) -> int:
         if "coverage" in options.only:
             covered = measure_coverage(folder)
             figures["branch_coverage"], details["coverage"] = covered.share, vars(covered)
+        if "mutation" in options.only:
+            _mutation(options.mutants or folder / "mutation", options, figures, details)
         if "together" in options.only:
             is_broken |= _together(folder, options, details)
     finally:
@@ -97,6 +100,15 @@ def _kills(folder: Path, options: argparse.Namespace, figures: dict[str, Any], d
     return bool(killed.paths_lost or killed.damages or killed.differences or killed.groups_redone > 1)
 
 
+def _mutation(folder: Path, options: argparse.Namespace, figures: dict[str, Any], details: dict[str, Any]) -> None:
+    mutated = measure_mutation(folder, options.mutations, options.seed)
+    low, high = mutated.interval()
+    figures["mutation_score"] = mutated.score
+    details["mutation"] = {**vars(mutated), "low": low, "high": high, "seed": options.seed}
+    for name in mutated.unnoticed:
+        print(f"UNNOTICED {name}")
+
+
 def _together(folder: Path, options: argparse.Namespace, details: dict[str, Any]) -> bool:
     together = run_together(folder / "together", options.processes, options.each)
     details["together"] = {"processes": options.processes, "each": options.each, **vars(together)}
@@ -121,6 +133,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--publications", type=int, default=500, metavar="N", help="publications to time; default: 500")
     add("--processes", type=int, default=8, metavar="N", help="processes that publish at once; default: 8")
     add("--each", type=int, default=500, metavar="N", help="publications of each; default: 500")
+    add("--mutations", type=int, default=300, metavar="N", help="changes of the program to try; default: 300")
+    add("--mutants", type=Path, metavar="FOLDER", help="keep them here, and go on with what is known of them")
     add("--gib", type=float, default=1.0, metavar="GIB", help="size of the system that is read; default: 1")
     add("--seed", type=int, default=0, metavar="N", help="of all draws; default: 0")
     add(
