@@ -19,8 +19,9 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest -n 2
 
-# A thousand killed processes, which takes a while; `make test` kills some.
+# Errors and crashes at every step, and a thousand killed processes, which takes a while; `make test` has some of both.
 test-crash: setup
+	$(BIN)/python -m pytest -n 2 --exhaustive tests/store/test_crashes.py tests/store/test_faults.py
 	$(BIN)/python -m benchmarks.trust --only kills --dry $(ARGS)
 
 # A minute of random files for everything that reads files of others.

@@ -44,6 +44,13 @@ def write_pictures(
     return folder
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what some tests do more of where there is time."""
+    parser.addoption(
+        "--exhaustive", action="store_true", help="errors and crashes at every step of tests/store/test_faults.py"
+    )
+
+
 @pytest.fixture(scope="session")
 def pictures() -> Callable[..., Path]:
     """Writes the pictures of a task into a folder."""

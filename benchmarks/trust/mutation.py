@@ -74,9 +74,7 @@ def measure_mutation(
     project = folder / "project"
     if not project.exists():
         _copy(repository, project, mutate, tests)
-    elif any(
-        (repository / name).read_bytes() != _bytes(project / name) for name in _listed(repository, "src", "tests")
-    ):
+    elif any((repository / name).read_bytes() != _bytes(project / name) for name in _listed(repository, "src", *tests)):
         raise RuntimeError(f"{project} was made of another program: delete it, or name another folder")
     if not _outcomes(project):
         _mutmut(project, ["none of them"])  # it makes all mutants, and counts who runs what, before it looks for names
@@ -106,7 +104,7 @@ def _copy(repository: Path, project: Path, mutate: str, tests: Sequence[str]) ->
         "source_paths": ["src"],
         "only_mutate": [f"{mutate}/*.py"],  # and those of the folders in it
         "also_copy": also,
-        "pytest_add_cli_args": ["-p", "no:cacheprovider"],
+        "pytest_add_cli_args": ["-p", "no:cacheprovider", "--timeout=0"],
         "pytest_add_cli_args_test_selection": list(tests),
         **_PATIENCE,
     }

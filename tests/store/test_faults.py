@@ -30,9 +30,19 @@ def eio() -> OSError:
     return OSError(errno.EIO, os.strerror(errno.EIO), "somewhere")
 
 
-@pytest.fixture(params=[eio, Killed], ids=["error", "crash"])
-def failure(request):
-    return request.param
+FAILURES: dict[str, Callable[[int], Callable[[], BaseException]]] = {
+    "error": lambda at: eio,
+    "crash": lambda at: Killed,
+    "alternating": lambda at: (eio, Killed)[at % 2],
+}
+"""What happens at a step."""
+
+
+def pytest_generate_tests(metafunc):
+    """An error or a crash in turn, which takes half the time; both at every step with ``--exhaustive``."""
+    if "failure" in metafunc.fixturenames:
+        names = ["error", "crash"] if metafunc.config.getoption("exhaustive") else ["alternating"]
+        metafunc.parametrize("failure", [FAILURES[name] for name in names], ids=names)
 
 
 def ends(act: Callable[[], object]) -> bool:
@@ -50,13 +60,17 @@ def ends(act: Callable[[], object]) -> bool:
 
 
 def each_step(
-    store: Store, failure: Callable[[], BaseException], act: Act, after: Callable[[Store], None], done: Act
+    store: Store,
+    failure: Callable[[int], Callable[[], BaseException]],
+    act: Act,
+    after: Callable[[Store], None],
+    done: Act,
 ) -> int:
     """Let an action fail at its first step, then at its second, until it comes to its end; return how many failed.
 
     Args:
         store: The system; every attempt has a copy of it.
-        failure: What happens.
+        failure: What happens at a step.
         act: The action.
         after: Looks at the system after every attempt.
         done: Looks at it after the action was repeated without a failure, which is tried every few steps.
@@ -64,11 +78,11 @@ def each_step(
     copy = store.directory.with_name("copy of it")
     for at in itertools.count():
         shutil.copytree(store.directory, copy)
-        files = FaultyFiles(failure, at=at, steps=ALL_STEPS)
+        files = FaultyFiles(failure(at), at=at, steps=ALL_STEPS)
         is_done = ends(lambda files=files: act(Store.open(copy, files)))
         after(Store.open(copy))
         is_over = files.steps <= at  # the failure never came
-        if is_over or at % 4 == 0:
+        if is_over or at % 3 == 0:  # after errors and crashes alike
             act(Store.open(copy))
             done(Store.open(copy))
         shutil.rmtree(copy)
@@ -169,7 +183,7 @@ def test_verify(grown):
         assert live(store) == before
         assert verify_files(store) == []
 
-    assert each_step(grown, eio, lambda store: check_files(store), after, lambda store: None) > 10
+    assert each_step(grown, lambda at: eio, lambda store: check_files(store), after, lambda store: None) > 10
 
 
 def test_backup(grown, failure, tmp_path, learn):
@@ -221,7 +235,7 @@ def test_a_place_that_fails_leaves_the_backup_of_before(grown, failure, tmp_path
         def faulty(original: Any, steps: Any = steps, at: int = at) -> Any:
             def run(*args: Any, **options: Any) -> Any:
                 if next(steps) == at:
-                    raise failure()
+                    raise failure(at)()
                 return original(*args, **options)
 
             return run
@@ -248,7 +262,7 @@ def test_restore(grown, failure, tmp_path):
     backup(grown, where)
     before, steps = live(grown), 0
     for at in itertools.count():
-        files = FaultyFiles(failure, at=at, steps=ALL_STEPS)
+        files = FaultyFiles(failure(at), at=at, steps=ALL_STEPS)
         if ends(lambda files=files: restore(where, target, files)):
             break
         steps += 1

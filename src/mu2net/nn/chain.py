@@ -12,7 +12,10 @@ from mu2net.core.component import Slot
 from mu2net.errors import UnknownNameError
 from mu2net.nn.assign import read
 from mu2net.nn.backbone import Backbone, Tensors
-from mu2net.nn.vit_slots import Block, Head, Tokens
+from mu2net.nn.vit_slots import Head, Tokens
+
+_ONLY_CLASS = ":class_token"
+"""Ends the name of what is computed where a block computes the class token alone."""
 
 
 @runtime_checkable
@@ -46,7 +49,10 @@ class Chain(nn.Module):
         self.parts = nn.ModuleDict({slot.name: module for slot, module in slots})
         if len(self.parts) != len(self.slots):
             raise ValueError(f"slots {[slot.name for slot in self.slots]} are not unique")
-        self._class_token_block = _class_token_block([module for _, module in slots])
+        last = slots[-1][1] if slots else None
+        self._class_token_block = class_token_block(
+            self.slots, head_reads_tokens=isinstance(last, Head) and last.from_tokens
+        )
 
     def __len__(self) -> int:
         return len(self.slots)
@@ -84,8 +90,7 @@ class Chain(nn.Module):
         """
         if not 0 <= index < len(self):
             raise IndexError(f"slot {index} does not exist in a chain of {len(self)}")
-        name = self.slots[index].name
-        return f"{name}:class_token" if index == self._class_token_block else name
+        return name_computation(self.slots[index], is_class_token_block=index == self._class_token_block)
 
     def tokens_from(self, start: int) -> int:
         """Return how many tokens of an image the slots from ``start`` on compute.
@@ -129,11 +134,7 @@ class Chain(nn.Module):
         if self.channels_last and activation.dim() == 4:
             activation = activation.contiguous(memory_format=torch.channels_last)
         for index in range(start, stop):
-            part = self.parts[self.slots[index].name]
-            if index == self._class_token_block:
-                activation = part(activation, class_token_only=True)
-            else:
-                activation = part(activation)
+            activation = run_slot(self.parts[self.slots[index].name], activation, self.computed_as(index))
         return activation
 
     @torch.no_grad()
@@ -193,17 +194,39 @@ class Chain(nn.Module):
         return read(self.part(name))
 
 
-def _class_token_block(modules: Sequence[nn.Module]) -> int | None:
+def run_slot(module: nn.Module, activation: torch.Tensor, computed_as: str) -> torch.Tensor:
+    """Return the activation after a slot.
+
+    Args:
+        module: What fills it.
+        activation: What enters it.
+        computed_as: What is computed there, see ``Chain.computed_as``.
+    """
+    options = {"class_token_only": True} if computed_as.endswith(_ONLY_CLASS) else {}
+    leaving: torch.Tensor = module(activation, **options)
+    return leaving
+
+
+def class_token_block(slots: Sequence[Slot], *, head_reads_tokens: bool) -> int | None:
     """Return the place of the block after which only the class token is read; ``None`` where there is none.
 
     A LayerNorm works on every token by itself, so what reads the class token behind it reads the class token before it.
+
+    Args:
+        slots: The slots in the order of computation.
+        head_reads_tokens: Whether a head at their end reads the class token of all tokens.
     """
-    if not modules or not (isinstance(modules[-1], Head) and modules[-1].from_tokens):
+    if not slots or slots[-1].kind != "head" or not head_reads_tokens:
         return None
-    index = len(modules) - 2
-    while index >= 0 and isinstance(modules[index], nn.LayerNorm):
+    index = len(slots) - 2
+    while index >= 0 and slots[index].kind == "norm":
         index -= 1
-    return index if index >= 0 and isinstance(modules[index], Block) else None
+    return index if index >= 0 and slots[index].kind == "block" else None
+
+
+def name_computation(slot: Slot, *, is_class_token_block: bool) -> str:
+    """Return what is computed in a slot, see ``Chain.computed_as``."""
+    return slot.name + _ONLY_CLASS if is_class_token_block else slot.name
 
 
 def build_chain(

@@ -1,0 +1,79 @@
+"""Modules of components: loaded when they are first needed, shared by all paths, and let go of by least recent use."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from mu2net.core.component import Digest, Slot
+from mu2net.nn.backbone import Backbone, Tensors
+
+
+def module_bytes(module: nn.Module) -> int:
+    """Return the room of a module's parameters and buffers, in bytes."""
+    tensors = (*module.parameters(), *module.buffers())
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+class Modules:
+    """The modules that are in memory, one for every component and slot.
+
+    Args:
+        backbone: What the slots compute.
+        load: Returns the tensors of a component, owned by the caller, and raises where it is damaged.
+        device: Where the modules live.
+        limit: Most bytes of their parameters; ``None`` for no limit. What a slot needs at the moment is loaded even
+            where it is larger than that by itself.
+        finish: Changes a module after it was filled, for instance into other arithmetic; returns it, or another.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        load: Callable[[Digest], Tensors],
+        device: torch.device,
+        *,
+        limit: int | None = None,
+        finish: Callable[[nn.Module], nn.Module] | None = None,
+    ) -> None:
+        self._backbone, self._load, self._device, self._limit, self._finish = backbone, load, device, limit, finish
+        self._modules: OrderedDict[tuple[Slot, Digest], tuple[nn.Module, int]] = OrderedDict()
+        self.num_bytes = self.loads = 0
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def get(self, slot: Slot, digest: Digest) -> nn.Module:
+        """Return the module of a component in a slot, in evaluation mode, on the device.
+
+        Args:
+            slot: The slot.
+            digest: The component.
+
+        Raises:
+            ComponentError: It is missing or damaged.
+            RootError: Its tensors do not fit the slot.
+        """
+        key = (slot, digest)
+        if key not in self._modules:
+            module = self._backbone.module(slot, self._load(digest)).to(self._device).eval()
+            module = module if self._finish is None else self._finish(module)
+            self._modules[key] = (module, module_bytes(module))
+            self.num_bytes += self._modules[key][1]
+            self.loads += 1
+            self._make_room()
+        self._modules.move_to_end(key)
+        return self._modules[key][0]
+
+    def _make_room(self) -> None:
+        while self._limit is not None and self.num_bytes > self._limit and len(self._modules) > 1:
+            _, (_, size) = self._modules.popitem(last=False)
+            self.num_bytes -= size
+
+    def clear(self) -> None:
+        """Let go of all modules."""
+        self._modules.clear()
+        self.num_bytes = 0
