@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from mu2net.cli import app
 from mu2net.core.component import Component, Digest, Slot
 from mu2net.core.path import Metrics, Mutation
 from mu2net.core.path import Path as NetworkPath
-from mu2net.errors import UnknownNameError
+from mu2net.errors import ImageError, UnknownNameError
 from mu2net.search.budget import Budget, ChildBudget
 from mu2net.search.events import (
     ChildPlanned,
@@ -127,9 +127,24 @@ class FakeSystem:
             observer(event)
         return self.task(name)
 
-    def predict(self, name: str, images: Sequence[Path], *, top: int) -> list[Prediction]:
-        self._note("predict", name=name, images=list(images), top=top)
-        return [Prediction(str(image), "cat", 0.971, (("cat", 0.971), ("dog", 0.029))[:top]) for image in images]
+    def predict_many(
+        self, names: Sequence[str], images: Sequence[Path], *, top: int, on_bad_image: Any, observer: Any = None
+    ) -> Iterator[Prediction]:
+        if images:
+            self._note("predict_many", names=names, images=list(images), top=top)
+        for name in names:
+            self.task(name)
+        return self._predictions(names, images, top, on_bad_image)
+
+    def _predictions(
+        self, names: Sequence[str], images: Sequence[Path], top: int, on_bad_image: Any
+    ) -> Iterator[Prediction]:
+        for image in images:
+            if on_bad_image is not None and "bad" in str(image):
+                on_bad_image(ImageError(f"image '{image}' does not decode"))
+                continue
+            for name in names:
+                yield Prediction(name, str(image), "cat", 0.971, (("cat", 0.971), ("dog", 0.029))[:top])
 
     def evaluate(self, name: str, *, split: str, observer: Callable[[object], None]) -> EvaluationSummary:
         self._note("evaluate", name=name, split=split)

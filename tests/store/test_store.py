@@ -333,6 +333,15 @@ def config() -> SystemConfig:
     return SystemConfig(root="tiny", backbone={})
 
 
+def test_the_version_grows_with_what_happens(store, make_task, make_child):
+    versions = [store.version()]
+    store.add_task(make_task("letters"))
+    versions.append(store.version())
+    assert store.version() == versions[-1], "nothing happened"
+    store.start_cycle("letters", "mu2net", 0, {})
+    assert versions[0] < versions[1] < store.version()
+
+
 def test_a_system_is_never_made_twice(store):
     with pytest.raises(ConfigError, match="holds a system already"):
         Store.create(store.directory, config())

@@ -193,16 +193,18 @@ def _child(child: ChildSummary) -> Text:
 
 
 def prediction_table(predictions: Sequence[Prediction]) -> Table:
-    """Return the predictions, one image per row.
+    """Return the predictions, one image and task per row; the task is named where there are several.
 
     Args:
         predictions: The predictions.
     """
-    table = _table("image", "label", "probability", "next", numbers=("probability",))
+    has_tasks = len({prediction.task for prediction in predictions}) > 1
+    table = _table("image", *(["task"] if has_tasks else []), "label", "probability", "next", numbers=("probability",))
     for prediction in predictions:
         others = ", ".join(f"{label} {percent(share)}" for label, share in prediction.top[1:])
         table.add_row(
             plain(prediction.image),
+            *([plain(prediction.task)] if has_tasks else []),
             plain(prediction.label, "bold"),
             percent(prediction.probability),
             plain(others, "dim"),

@@ -204,11 +204,21 @@ def load_images(items: Sequence[str | Path | Image.Image | UInt8Array], side: in
     check_several(items)
     images = np.empty((len(items), side, side, 3), np.uint8)
     for index, item in enumerate(items):
-        images[index] = squeeze(_open_item(item, index), side)
+        images[index] = squeeze(open_rgb(item, index), side)
     return images
 
 
-def _open_item(item: object, index: int) -> Image.Image:
+def open_rgb(item: object, index: int) -> Image.Image:
+    """Return an image of a list in Pillow's mode ``RGB``; see ``load_images``.
+
+    Args:
+        item: The path of a file, a Pillow image, or an array.
+        index: Its place in the list, for messages.
+
+    Raises:
+        ConfigError: The item is of no usable type.
+        ImageError: It does not decode, or is an array of no usable shape or type.
+    """
     if isinstance(item, str | Path):
         return decode_rgb(Path(item).expanduser(), f"'{item}'")
     if isinstance(item, Image.Image):

@@ -7,7 +7,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 import torch
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from mu2net.core.compartment import Compartment
 from mu2net.core.component import Digest
@@ -248,6 +248,11 @@ class StoreReader:
         with self._registry.reading() as session:
             row = session.get(FactRow, CONFIG_FACT)
             return None if row is None else row.value
+
+    def version(self) -> int:
+        """Return a number that grows with everything that happens to tasks and live paths; cheap to ask for."""
+        with self._registry.reading() as session:
+            return session.scalar(select(func.max(EventRow.id))) or 0
 
     def events(self) -> list[EventRecord]:
         """Return everything that happened to the system, oldest first."""

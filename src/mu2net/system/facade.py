@@ -8,7 +8,7 @@ from pathlib import Path as FilePath
 from types import TracebackType
 from typing import Self
 
-from mu2net.core.path import Path, Value
+from mu2net.core.path import Value
 from mu2net.data.load import LoadedTask, load_task
 from mu2net.data.rows import Progress
 from mu2net.data.source import TaskSource
@@ -24,17 +24,16 @@ from mu2net.store.records import NewComponent, TaskRecord
 from mu2net.store.store import Store
 from mu2net.system import inference, overview
 from mu2net.system.evolution import Evolution
+from mu2net.system.prediction import Answering
 from mu2net.system.summary import (
     ChildSummary,
     EvaluationSummary,
     PathSummary,
-    Prediction,
     TaskSummary,
 )
-from mu2net.system.upkeep import Upkeep
 
 
-class System(Upkeep):
+class System(Answering):
     """One image-classification network that keeps learning tasks and forgets none.
 
     Make one with ``System.create`` or ``System.open``. Any number of processes may read a system while one evolves it.
@@ -56,7 +55,6 @@ class System(Upkeep):
 
     def __init__(self, store: Store) -> None:
         super().__init__(store, backbone_from_config(store.config.backbone))
-        self._networks = inference.NetworkCache(store, self._backbone)
         self._tasks: dict[str, LoadedTask] = {}
         self._observer: Observer = ignore
 
@@ -122,7 +120,7 @@ class System(Upkeep):
 
     def close(self) -> None:
         """Let go of networks and images in memory; the system on disk is complete at any time."""
-        self._networks.clear()
+        super().close()
         self._tasks.clear()
 
     @property
@@ -317,21 +315,6 @@ class System(Upkeep):
         evolution.run(lambda tell: self._data(name, tell), observer, handle_interrupts=handle_interrupts)
         return self.task(name)
 
-    def predict(self, name: str, images: Sequence[inference.ImageItem], *, top: int = 5) -> list[Prediction]:
-        """Classify images with a task's live path.
-
-        Args:
-            name: The task.
-            images: Paths of image files, PIL images, or uint8 arrays of shape ``[H, W, 3]`` or ``[H, W]``.
-            top: How many classes to name per image.
-
-        Raises:
-            ConfigError: The task was never evolved, ``top`` is not positive, or ``images`` is a single image.
-            ImageError: An image does not decode; names it.
-            UnknownNameError: There is no such task.
-        """
-        return inference.predict(self._store, self._networks, self._live(name), images, top)
-
     def evaluate(self, name: str, *, split: str = "test", observer: Observer = ignore) -> EvaluationSummary:
         """Measure the accuracy of a task's live path anew, in the arithmetic that it was trained with.
 
@@ -376,12 +359,6 @@ class System(Upkeep):
             UnknownNameError: There is no such task.
         """
         return overview.summarize_history(self._store, name)
-
-    def _live(self, name: str) -> Path:
-        path = self._store.live_path(name)
-        if path is None:
-            raise ConfigError(f"task {name!r} has no path yet; run: mu2net evolve {name}")
-        return path
 
     def _data(self, name: str, observer: Observer) -> LoadedTask:
         """Return a task's images, which must be those that it was added with."""

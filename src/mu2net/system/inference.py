@@ -22,6 +22,7 @@ from mu2net.search.arithmetic import path_compute
 from mu2net.search.events import Observer, Preparing
 from mu2net.search.publication import load_chain
 from mu2net.store.store import Store
+from mu2net.system.classifier import PREDICTION_BATCH
 from mu2net.system.summary import EvaluationSummary, Prediction
 from mu2net.train.augment import Pipeline
 from mu2net.train.batches import SplitName
@@ -32,7 +33,6 @@ ImageItem = str | FilePath | Image.Image | UInt8Array
 """What can be classified: the path of an image file, a Pillow image, or an array (gray, RGB or RGBA)."""
 
 _KEPT_NETWORKS = 4
-_PREDICTION_BATCH = 16
 
 
 class NetworkCache:
@@ -74,28 +74,39 @@ def predict(
     check_several(images)
     if not len(images):
         return []
-    classes = store.task(path.task or "").classes
+    task = path.task or ""
+    classes = store.task(task).classes
     side = Pipeline.from_hparams(path.hparams).image_size
     chain, compute = networks.chain(path), networks.compute(path)
     found: list[Prediction] = []
-    for start in range(0, len(images), _PREDICTION_BATCH):
-        chosen = images[start : start + _PREDICTION_BATCH]
-        logits = predict_logits(chain, load_images(chosen, side), compute, batch_size=_PREDICTION_BATCH)
+    for start in range(0, len(images), PREDICTION_BATCH):
+        chosen = images[start : start + PREDICTION_BATCH]
+        logits = predict_logits(chain, load_images(chosen, side), compute, batch_size=PREDICTION_BATCH)
         probabilities = torch.softmax(logits, dim=1).numpy()
         found += [
-            _prediction(_name(item, start + index), classes, row, top)
+            to_prediction(task, image_name(item, start + index), classes, row, top)
             for index, (item, row) in enumerate(zip(chosen, probabilities, strict=True))
         ]
     return found
 
 
-def _prediction(image: str, classes: Sequence[str], probabilities: np.ndarray, top: int) -> Prediction:
+def to_prediction(task: str, image: str, classes: Sequence[str], probabilities: np.ndarray, top: int) -> Prediction:
+    """Return the answer of a task for one image.
+
+    Args:
+        task: The task.
+        image: Name of the image.
+        classes: Class names.
+        probabilities: Shape ``[classes]``.
+        top: How many classes to name.
+    """
     order = np.argsort(-probabilities, kind="stable")[:top]
     best = tuple((classes[index], float(probabilities[index])) for index in order)
-    return Prediction(image, best[0][0], best[0][1], best)
+    return Prediction(task, image, best[0][0], best[0][1], best)
 
 
-def _name(item: ImageItem, index: int) -> str:
+def image_name(item: ImageItem, index: int) -> str:
+    """Return what an image of a list is called: its file, or its place."""
     return str(item) if isinstance(item, (str, FilePath)) else f"image[{index}]"
 
 

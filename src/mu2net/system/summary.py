@@ -161,12 +161,14 @@ class Prediction(Answer):
     """What a path says about one image.
 
     Args:
+        task: The task.
         image: Name of the image: its file, or ``image[INDEX]``.
         label: The most probable class.
         probability: Its probability, in [0, 1].
         top: The most probable classes with their probabilities, best first.
     """
 
+    task: str
     image: str
     label: str
     probability: float

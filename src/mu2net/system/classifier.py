@@ -1,0 +1,225 @@
+"""Classifies images for many tasks at once; what their paths share is computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from mu2net.core.path import Path
+from mu2net.data.decode import squeeze
+from mu2net.data.task import UInt8Array
+from mu2net.nn.backbone import Backbone
+from mu2net.nn.chain import Chain
+from mu2net.nn.modules import Modules
+from mu2net.nn.network import Entry, Network, Part, Route, Rows
+from mu2net.nn.precision import Precision, choose_device
+from mu2net.search.arithmetic import path_compute
+from mu2net.store.store import Store
+from mu2net.train.augment import Pipeline
+from mu2net.train.compute import Compute
+from mu2net.train.evaluate import predict_logits
+
+LogitArray = NDArray[np.float32]
+"""Logits, shape ``[images, classes]``."""
+
+PREDICTION_BATCH = 16
+"""Images per batch of the forward pass that settles every answer: a path by itself, filled up to this shape."""
+
+TIE: Mapping[Precision, float] = {"float32": 1e-4, "bfloat16": 2**-5}
+"""Two best logits closer than this (times the largest magnitude, where that is above 1) are a near tie."""
+
+
+@dataclass(frozen=True)
+class LiveTask:
+    """A task as it answers.
+
+    Args:
+        name: The task.
+        classes: Class names.
+        is_private: Whether its knowledge stays its own.
+        path: Its live path.
+        side: Side of the square input, in pixels.
+        compute: Device, arithmetic and input format.
+        route: The path as the network sees it.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    is_private: bool
+    path: Path
+    side: int
+    compute: Compute
+    route: Route
+
+
+@dataclass(frozen=True)
+class Edition:
+    """All live paths at one moment.
+
+    Args:
+        version: Counts what happened to the system.
+        tasks: Every task that has a live path, in the order in which they were added.
+        network: Their paths as one network.
+    """
+
+    version: int
+    tasks: Mapping[str, LiveTask]
+    network: Network
+
+
+@dataclass(frozen=True)
+class Classified:
+    """Answers of many tasks.
+
+    Args:
+        logits: For every task that was asked, those of its images, in their order.
+        asked: Slots times images of all paths, each by itself.
+        computed: Slots times images that ran, without those that settled near ties.
+        settled: How many near ties there were.
+    """
+
+    logits: Mapping[str, LogitArray]
+    asked: int
+    computed: int
+    settled: int
+
+
+class Classifier:
+    """Classifies images with the live paths of a system.
+
+    Of every path, only logits are computed that are equal up to rounding to those of ``System.predict``; where the two
+    best classes are so close that rounding could exchange them, they are those of that forward pass itself. So the
+    best class of an image never depends on which other images and tasks are asked for at the same time.
+
+    Not safe to use from two threads at once.
+
+    Args:
+        store: The system.
+        backbone: What its slots compute.
+        precision: Arithmetic of all paths; ``None`` for that which each was trained with.
+        memory_limit: Most bytes of parameters that are kept in memory; ``None`` for no limit.
+        device: Where to run; the best that there is by default.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        backbone: Backbone,
+        *,
+        precision: Precision | None = None,
+        memory_limit: int | None = None,
+        device: torch.device | None = None,
+    ) -> None:
+        self._store, self._backbone, self._precision = store, backbone, precision
+        self._device = device or choose_device()
+        self.modules = Modules(backbone, store.components.load, self._device, limit=memory_limit)
+
+    def edition(self, known: Edition | None = None) -> Edition:
+        """Return the live paths of now; ``known`` itself where nothing happened since.
+
+        Args:
+            known: The edition of before.
+        """
+        version = self._store.version()
+        if known is not None and known.version == version:
+            return known
+        records = {record.name: record for record in self._store.tasks()}
+        paths = {path.task: path for path in self._store.live_paths()}
+        tasks = {
+            name: self._live(name, record.classes, paths[name], is_private=record.is_private)
+            for name, record in records.items()
+            if name in paths
+        }
+        network = Network(
+            (task.route for task in tasks.values()), self._module_of, channels_last=self._backbone.is_convolutional
+        )
+        return Edition(version, tasks, network)
+
+    def _live(self, name: str, classes: tuple[str, ...], path: Path, *, is_private: bool) -> LiveTask:
+        side = Pipeline.from_hparams(path.hparams).image_size
+        recorded = path_compute(self._backbone, path, self._device)
+        compute = (
+            recorded
+            if self._precision in (None, recorded.precision)
+            else Compute.of(self._backbone, self._device, self._precision or recorded.precision)
+        )
+        entry = f"{Pipeline(side).canonical()}|{compute.canonical()}"
+        route = Route.of(name, entry, path, self._backbone)
+        return LiveTask(name, classes, is_private, path, side, compute, route)
+
+    def _module_of(self, part: Part) -> torch.nn.Module:
+        return self.modules.get(part.slot, part.digest)
+
+    def classify(
+        self, edition: Edition, images: Sequence[Image.Image], wanted: Mapping[str, Sequence[int]]
+    ) -> Classified:
+        """Return the logits of some tasks for some images each.
+
+        Args:
+            edition: The paths that answer.
+            images: RGB images of any size.
+            wanted: Names of tasks, and for each the indices of its images, ascending and each once.
+
+        Raises:
+            ComponentError: A component is missing or damaged; names it.
+            UnknownNameError: The edition has no such task.
+        """
+        pixels = _Pixels(images)
+        entries = {
+            task.route.entry: Entry(partial(_inputs, pixels, task), task.compute.arithmetic)
+            for task in edition.tasks.values()
+            if task.name in wanted
+        }
+        answers = edition.network.run(entries, wanted)
+        logits, settled = {}, 0
+        for name, found in answers.logits.items():
+            logits[name] = found.cpu().numpy()
+            close = _near_ties(logits[name], TIE[edition.tasks[name].compute.precision])
+            if len(close):
+                rows = tuple(np.asarray(wanted[name])[close].tolist())
+                logits[name] = logits[name].copy()
+                logits[name][close] = self._settle(edition.tasks[name], pixels, rows)
+                settled += len(close)
+        return Classified(logits, answers.asked, answers.computed, settled)
+
+    def _settle(self, task: LiveTask, pixels: _Pixels, rows: Rows) -> LogitArray:
+        parts = [(part.slot, self._module_of(part)) for part in task.route.parts]
+        chain = Chain(parts, channels_last=self._backbone.is_convolutional)
+        logits = predict_logits(chain, pixels.squeezed(rows, task.side), task.compute, batch_size=PREDICTION_BATCH)
+        found: LogitArray = logits.numpy()
+        return found
+
+
+class _Pixels:
+    """The images of a batch, squeezed once for every side of an input."""
+
+    def __init__(self, images: Sequence[Image.Image]) -> None:
+        self._images = images
+        self._known: dict[tuple[int, int], UInt8Array] = {}
+
+    def squeezed(self, rows: Rows, side: int) -> UInt8Array:
+        """Return some images, shape ``[rows, side, side, 3]``."""
+        for row in rows:
+            if (row, side) not in self._known:
+                self._known[row, side] = squeeze(self._images[row], side)
+        return np.stack([self._known[row, side] for row in rows])
+
+
+def _inputs(pixels: _Pixels, task: LiveTask, rows: Rows) -> torch.Tensor:
+    return task.compute.inputs(torch.from_numpy(pixels.squeezed(rows, task.side)))
+
+
+def _near_ties(logits: LogitArray, tolerance: float) -> NDArray[np.intp]:
+    """Return which rows have a second class as good as the best, up to rounding; and those that are not finite."""
+    if logits.shape[1] < 2:
+        return np.empty(0, np.intp)
+    best = np.partition(logits, -2, axis=1)[:, -2:]
+    scale = np.maximum(1.0, np.abs(logits).max(axis=1))
+    is_clear = best[:, 1] - best[:, 0] > tolerance * scale  # not so where anything is NaN
+    return np.flatnonzero(~is_clear)

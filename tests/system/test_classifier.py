@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mu2net.data.decode import decode_rgb
+from mu2net.errors import ComponentError, UnknownNameError
+from mu2net.nn.modules import Modules
+from mu2net.system import System
+from mu2net.system.classifier import TIE, Classifier, _near_ties
+
+
+@pytest.fixture
+def images(evolved):
+    """Test images of both tasks, decoded."""
+    files = [file for name in ("one", "two") for file in (Path(evolved.task(name).source) / "test").rglob("*.png")]
+    return [decode_rgb(file, str(file)) for file in sorted(files)]
+
+
+def labels(system, name, images):
+    classes = system.task(name).classes
+    return [classes.index(found.label) for found in system.predict(name, images)]
+
+
+def test_all_tasks_at_once_answer_as_each_alone(evolved, images):
+    classifier = evolved.classifier()
+    edition = classifier.edition()
+    found = classifier.classify(edition, images, {"one": range(len(images)), "two": range(len(images))})
+    for name in ("one", "two"):
+        assert found.logits[name].argmax(1).tolist() == labels(evolved, name, images)
+        assert found.logits[name].dtype == np.float32
+        powers = np.exp(found.logits[name] - found.logits[name].max(1, keepdims=True))
+        alone = [dict(answer.top) for answer in evolved.predict(name, images)]
+        expected = [[answer[label] for label in evolved.task(name).classes] for answer in alone]
+        np.testing.assert_allclose(powers / powers.sum(1, keepdims=True), expected, atol=1e-5)
+    assert found.computed < found.asked, "the two paths share slots"
+
+
+def test_near_ties_are_settled_by_the_path_alone(evolved, images, monkeypatch):
+    """Then every answer has the bits of ``predict``."""
+    monkeypatch.setitem(TIE, "float32", 1e9)
+    classifier = evolved.classifier()
+    found = classifier.classify(classifier.edition(), images, {"two": [0, 1, 30]})
+    assert found.settled == 3
+    powers = torch.softmax(torch.from_numpy(found.logits["two"]), 1).numpy()
+    alone = [dict(answer.top) for answer in evolved.predict("two", [images[row] for row in (0, 1, 30)])]
+    assert powers.tolist() == [[answer[label] for label in evolved.task("two").classes] for answer in alone]
+
+
+def test_what_is_a_near_tie():
+    logits = np.array([[0, 1, 1.00005], [0, 1, 1.0002], [3000, 1, 3000.2], [0, np.nan, 5], [-7, -7, -9]], np.float32)
+    assert _near_ties(logits, 1e-4).tolist() == [0, 2, 3, 4]
+    assert _near_ties(np.zeros((3, 1), np.float32), 1e-4).tolist() == []
+
+
+def test_an_edition_is_one_moment(evolved, images):
+    """A task that is removed answers until the next edition is asked for."""
+    classifier = evolved.classifier()
+    edition = classifier.edition()
+    assert list(edition.tasks) == ["one", "two"]
+    assert classifier.edition(edition) is edition
+    evolved.remove("two")
+    assert len(classifier.classify(edition, images, {"two": [0, 2]}).logits["two"]) == 2
+    later = classifier.edition(edition)
+    assert list(later.tasks) == ["one"]
+    assert later.version > edition.version
+    with pytest.raises(UnknownNameError, match="'two'"):
+        classifier.classify(later, images, {"two": [0]})
+
+
+def test_a_task_without_a_path_does_not_answer(system):
+    assert list(system.classifier().edition().tasks) == []
+
+
+def test_little_memory_changes_no_answer(evolved, images):
+    much, little = evolved.classifier(), evolved.classifier(memory_limit=1)
+    wanted = {"one": range(8), "two": range(8)}
+    for _ in range(2):
+        one, other = (each.classify(each.edition(), images, wanted) for each in (much, little))
+        for name in wanted:
+            assert one.logits[name].tolist() == other.logits[name].tolist()
+    assert (len(little.modules), len(much.modules) > 5) == (1, True)
+    assert little.modules.loads > much.modules.loads == len(much.modules)
+
+
+def test_a_damaged_component_is_named(evolved, images):
+    classifier = evolved.classifier()
+    digest = evolved.path("one").slots[-1].digest
+    file = evolved.directory / "components" / "sha256" / digest[:2] / f"{digest}.safetensors"
+    file.chmod(0o644)
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    with pytest.raises(ComponentError, match=digest):
+        classifier.classify(classifier.edition(), images, {"one": [0]})
+
+
+def test_another_arithmetic_for_all_paths(evolved, images):
+    exact, rounded = evolved.classifier(), evolved.classifier(precision="bfloat16")
+    wanted = {"one": range(16)}
+    logits = [each.classify(each.edition(), images, wanted).logits["one"] for each in (exact, rounded)]
+    assert logits[0].tolist() != logits[1].tolist()
+    np.testing.assert_allclose(logits[0], logits[1], atol=0.1)
+    assert {task.compute.precision for task in rounded.edition().tasks.values()} == {"bfloat16"}
+
+
+def test_every_component_is_loaded_once_for_all_paths(evolved, images, monkeypatch):
+    asked = []
+    get = Modules.get
+    monkeypatch.setattr(Modules, "get", lambda self, slot, digest: asked.append(digest) or get(self, slot, digest))
+    classifier = evolved.classifier()
+    classifier.classify(classifier.edition(), [Image.new("RGB", (9, 5))], {"one": [0], "two": [0]})
+    digests = {slot.digest for name in ("one", "two") for slot in evolved.path(name).slots}
+    assert classifier.modules.loads == len(digests) == len(set(asked))
+
+
+def test_a_system_gives_classifiers(evolved):
+    assert isinstance(evolved.classifier(), Classifier)
+    assert isinstance(evolved, System)
