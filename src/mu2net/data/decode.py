@@ -58,28 +58,29 @@ Encoded = bytes | Path | Image.Image
 """An image that is not decoded yet: the bytes of a file, its path, or an open Pillow image."""
 
 
-def decode_rgb(encoded: Encoded, name: str) -> Image.Image:
+def decode_rgb(encoded: Encoded, name: str, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Return an image in Pillow's mode ``RGB``, upright, without transparency.
 
     Args:
         encoded: Bytes of an image file, its path, or a Pillow image.
         name: What messages call it, for instance its path or row.
+        max_pixels: Images with more pixels are refused before they are decoded.
 
     Raises:
         ImageError: It does not decode, is too large, or holds values that have no meaning as 8-bit RGB.
     """
     try:
         if isinstance(encoded, Image.Image):
-            return _to_rgb(encoded, name)
+            return _to_rgb(encoded, name, max_pixels)
         _check_file(encoded, name)
         with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded, formats=_formats()) as image:
-            return _to_rgb(image, name)
+            return _to_rgb(image, name, max_pixels)
     except (ImageError, MemoryError):
         raise
     except FileNotFoundError as error:
         raise ImageError(f"image {name} does not exist; correct the path") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _too_large(name, str(error)) from error
+        raise _too_large(name, str(error), max_pixels) from error
     except Exception as error:  # Pillow's plugins raise almost anything on damaged files
         raise ImageError(
             f"image {name} does not decode ({_reason(error)}); replace or remove it, or skip bad images"
@@ -119,15 +120,15 @@ def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _too_large(name: str, found: str) -> ImageError:
+def _too_large(name: str, found: str, most: int) -> ImageError:
     return ImageError(
-        f"image {name} is too large: expected at most {MAX_PIXELS:,} pixels, found {found}; scale it down first"
+        f"image {name} is too large: expected at most {most:,} pixels, found {found}; scale it down first"
     )
 
 
-def _to_rgb(image: Image.Image, name: str) -> Image.Image:
-    if image.width * image.height > MAX_PIXELS:
-        raise _too_large(name, f"{image.width} x {image.height}")
+def _to_rgb(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
+    if image.width * image.height > max_pixels:
+        raise _too_large(name, f"{image.width} x {image.height}", max_pixels)
     if min(image.size) < 1:
         raise ImageError(f"image {name} is empty ({image.width} x {image.height}); replace or remove it")
     image.load()

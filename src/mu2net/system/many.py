@@ -71,7 +71,8 @@ def predict_many(
         for row, (image, _) in enumerate(opened):
             for name in names:
                 yield to_prediction(name, image, edition.tasks[name].classes, probabilities[name][row], top)
-        observer(Preparing("classifying images", start + len(chosen), len(images)))
+        if len(images) > BATCH:
+            observer(Preparing("classifying images", start + len(chosen), len(images)))
 
 
 def _open(

@@ -1,0 +1,102 @@
+"""The command ``serve``."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mu2net.cli.options import JsonOption, SystemOption, parse_duration, parse_size
+from mu2net.cli.output import console, error_console, plural, print_json, say
+from mu2net.cli.session import open_system
+from mu2net.errors import ConfigError, UnknownNameError
+
+if TYPE_CHECKING:
+    from mu2net.nn.precision import Precision
+
+PRECISIONS: dict[str, Precision | None] = {"float32": "float32", "bf16": "bfloat16", "recorded": None}
+"""What a user may ask for."""
+
+
+def serve(
+    context: typer.Context,
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Where to listen; this machine alone by default.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(metavar="N", min=0, max=65535, help="Port; 0 for any that is free.")] = 8000,
+    auth: Annotated[
+        Path | None, typer.Option("--auth", metavar="FILE", help="TOML file of bearer tokens and their tasks.")
+    ] = None,
+    max_batch: Annotated[int, typer.Option(metavar="N", min=1, help="Most images that run together.")] = 32,
+    max_wait_ms: Annotated[float, typer.Option(metavar="MS", min=0, help="How long an image waits for others.")] = 2.0,
+    queue: Annotated[int, typer.Option(metavar="N", min=1, help="Most images that wait; then 429.")] = 512,
+    timeout: Annotated[str, typer.Option(metavar="TIME", help="Longest time of a request.")] = "30s",
+    drain: Annotated[str, typer.Option(metavar="TIME", help="Time for open requests after SIGTERM.")] = "30s",
+    memory_limit: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Most memory for components, such as 500MB.", show_default=False)
+    ] = None,
+    max_body: Annotated[str, typer.Option(metavar="SIZE", help="Longest request body.")] = "32MB",
+    max_pixels: Annotated[int, typer.Option(metavar="N", min=1, help="Largest image, in pixels.")] = 40_000_000,
+    max_images: Annotated[int, typer.Option(metavar="N", min=1, help="Most images of a request.")] = 64,
+    rate: Annotated[
+        float, typer.Option(metavar="N", min=0, help="Requests per second of one client; 0 for no limit.")
+    ] = 0.0,
+    burst: Annotated[int, typer.Option(metavar="N", min=1, help="Requests that a client may send at once.")] = 20,
+    watch: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0, help="How often to look for new tasks; 0 for never.")
+    ] = 1.0,
+    precision: Annotated[
+        str, typer.Option(metavar="NAME", help="float32, bf16, or recorded: as every path was trained.")
+    ] = "float32",
+    system: SystemOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Answer predictions of all tasks over HTTP, from one process."""
+    if precision not in PRECISIONS:
+        raise UnknownNameError("precision", precision, PRECISIONS)
+    try:
+        from mu2net.serve.app import create_app
+        from mu2net.serve.run import bind, is_loopback, run
+        from mu2net.serve.settings import Settings
+        from mu2net.serve.tokens import Tokens
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"`serve` needs {error.name}; install it: pip install 'mu2net[serve]'") from error
+    settings = Settings(
+        max_batch=max_batch,
+        max_wait=max_wait_ms / 1000,
+        queue=queue,
+        timeout=parse_duration(timeout),
+        drain=parse_duration(drain),
+        max_body=parse_size("--max-body", max_body),
+        max_pixels=max_pixels,
+        max_images=max_images,
+        rate=rate,
+        burst=burst,
+        watch=watch,
+    )
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("mu2net").setLevel(logging.INFO)
+    limit = None if memory_limit is None else parse_size("--memory-limit", memory_limit)
+    with open_system(context, system) as opened:
+        tokens = None if auth is None else Tokens.read(auth)
+        classifier = opened.classifier(precision=PRECISIONS[precision], memory_limit=limit)
+        app = create_app(classifier, settings, tokens)
+        if tokens is not None:
+            for name in tokens.unknown_tasks(task.name for task in opened.tasks()):
+                say(error_console(), f"warning: tokens name the task {name!r}, which does not exist (yet)", "yellow")
+        elif not is_loopback(host):
+            say(error_console(), f"warning: anybody who reaches {host} may ask; name tokens with --auth", "yellow")
+        listening = bind(host, port)
+        address, found = listening.getsockname()[:2]
+        url = f"http://{f'[{address}]' if ':' in address else address}:{found}"
+        tasks = [task.name for task in opened.tasks() if task.path_id is not None]
+
+        def tell() -> None:
+            if as_json:
+                print_json({"url": url, "tasks": tasks, "precision": precision})
+            else:
+                say(console(), f"serving {plural(len(tasks), 'task')} of {opened.directory} at {url} (try {url}/docs)")
+
+        run(app, listening, settings.drain, tell)

@@ -1,0 +1,1 @@
+"""Answers over HTTP: every task through one network. Needs the extra ``serve``."""

@@ -1,0 +1,216 @@
+"""Dynamic batching: images of different requests and tasks run through the network together."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from PIL import Image
+
+from mu2net.errors import Mu2NetError
+from mu2net.system.classifier import Classified, Classifier, Edition, LogitArray
+
+ImageLogits = dict[str, LogitArray]
+"""For every task, the logits of one image, shape ``[classes]``."""
+
+
+class BusyError(Mu2NetError):
+    """More images wait than the queue holds.
+
+    Args:
+        waiting: How many images wait.
+        seconds: After how many seconds it is worth to try again.
+    """
+
+    def __init__(self, waiting: int, seconds: float) -> None:
+        super().__init__(f"{waiting} images wait already; try again in {seconds:.1f} s")
+        self.seconds = seconds
+
+
+class ClosedError(Mu2NetError):
+    """The server is stopping."""
+
+
+class ExpiredError(Mu2NetError):
+    """A request waited for longer than it may."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What is told about a batch that ran.
+
+    Args:
+        images: How many images it had.
+        requests: Of how many requests they were.
+        seconds: How long the network took.
+        classified: What was computed.
+    """
+
+    images: int
+    requests: int
+    seconds: float
+    classified: Classified
+
+
+@dataclass(eq=False)
+class _Job:
+    edition: Edition
+    images: Sequence[Image.Image]
+    tasks: tuple[str, ...]
+    deadline: float
+    future: Future[list[ImageLogits]] = field(default_factory=Future)
+    answers: list[ImageLogits | None] = field(default_factory=list)
+
+
+_Item = tuple[_Job, int]
+
+
+class Batcher:
+    """Runs a classifier in a thread of its own, for requests of many threads.
+
+    Args:
+        classifier: What answers; only this thread uses it.
+        max_batch: Most images that run together.
+        max_wait: How long the first image of a batch waits for others, in seconds.
+        queue: Most images that wait.
+        observe: Told about every batch, in the thread.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        *,
+        max_batch: int,
+        max_wait: float,
+        queue: int,
+        observe: Callable[[Batch], None] | None = None,
+    ) -> None:
+        self._classifier, self._max_batch, self._max_wait, self._queue = classifier, max_batch, max_wait, queue
+        self._observe = observe
+        self._items: deque[_Item] = deque()
+        self._changed = threading.Condition()
+        self._is_closed = False
+        self._pace = 0.0
+        self._thread = threading.Thread(target=self._run, name="mu2net-batcher", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """How many images wait."""
+        return len(self._items)
+
+    def submit(
+        self, edition: Edition, images: Sequence[Image.Image], tasks: Sequence[str], timeout: float
+    ) -> Future[list[ImageLogits]]:
+        """Queue some images for some tasks; all of them are answered by one edition.
+
+        Args:
+            edition: The paths that answer.
+            images: RGB images; at least one.
+            tasks: Names of tasks; at least one.
+            timeout: How long they may wait, in seconds.
+
+        Returns:
+            For every image, the logits of every task; or the error of computing them.
+
+        Raises:
+            BusyError: The queue is full; nothing was queued.
+            ClosedError: The server is stopping.
+        """
+        job = _Job(edition, images, tuple(tasks), time.monotonic() + timeout, answers=[None] * len(images))
+        with self._changed:
+            if self._is_closed:
+                raise ClosedError("the server is stopping; send the request to another one, or try again later")
+            if len(self._items) + len(images) > self._queue:
+                raise BusyError(len(self._items), max(0.1, self._pace * len(self._items)))
+            self._items.extend((job, index) for index in range(len(images)))
+            self._changed.notify_all()
+        return job.future
+
+    def close(self, timeout: float | None = None) -> bool:
+        """Answer what waits, take nothing more, and return whether all was answered.
+
+        Args:
+            timeout: How long to wait for that, in seconds; what still waits then gets a ``ClosedError``.
+        """
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+        self._thread.join(timeout)
+        with self._changed:
+            left, self._items = list(self._items), deque()
+        for job, _ in left:
+            _fail(job, ClosedError("the server stopped before it came to this request; try again"))
+        return not left and not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while (items := self._take()) is not None:
+            if items:
+                self._answer(items)
+
+    def _take(self) -> list[_Item] | None:
+        """Wait for a batch and return it; ``None`` at the end."""
+        with self._changed:
+            while not self._items:
+                if self._is_closed:
+                    return None
+                self._changed.wait()
+            end = time.monotonic() + self._max_wait
+            while len(self._items) < self._max_batch and not self._is_closed:
+                left = end - time.monotonic()
+                if left <= 0:
+                    break
+                self._changed.wait(left)
+            if not self._items:  # closed without patience meanwhile
+                return []
+            edition, taken = self._items[0][0].edition, list[_Item]()
+            while self._items and len(taken) < self._max_batch and self._items[0][0].edition is edition:
+                taken.append(self._items.popleft())
+        now = time.monotonic()
+        for job in {id(job): job for job, _ in taken}.values():
+            if job.deadline < now:
+                _fail(job, ExpiredError("the request waited for too long; the server has more to do than it can"))
+        return [(job, index) for job, index in taken if not job.future.done()]
+
+    def _answer(self, items: list[_Item]) -> None:
+        started = time.monotonic()
+        jobs = list({id(job): job for job, _ in items}.values())
+        try:
+            classified = self._classify(items)
+        except Exception as error:  # whatever it is, it belongs to the requests and must not end the thread
+            if len(jobs) == 1:
+                _fail(jobs[0], error)
+            for job in jobs if len(jobs) > 1 else []:
+                self._answer([item for item in items if item[0] is job])  # one of them is to blame
+            return
+        seconds = time.monotonic() - started
+        self._pace = seconds / len(items)
+        if self._observe is not None:
+            self._observe(Batch(len(items), len(jobs), seconds, classified))
+
+    def _classify(self, items: list[_Item]) -> Classified:
+        wanted: dict[str, list[int]] = {}
+        for row, (job, _) in enumerate(items):
+            for task in job.tasks:
+                wanted.setdefault(task, []).append(row)
+        images = [job.images[index] for job, index in items]
+        classified = self._classifier.classify(items[0][0].edition, images, wanted)
+        places = {task: {row: place for place, row in enumerate(rows)} for task, rows in wanted.items()}
+        for row, (job, index) in enumerate(items):
+            job.answers[index] = {task: classified.logits[task][places[task][row]] for task in job.tasks}
+        for job in {id(job): job for job, _ in items}.values():
+            answers = [answer for answer in job.answers if answer is not None]
+            if len(answers) == len(job.images):
+                with suppress(InvalidStateError):  # nobody waits any more
+                    job.future.set_result(answers)
+        return classified
+
+
+def _fail(job: _Job, error: BaseException) -> None:
+    with suppress(InvalidStateError):  # nobody waits any more, or it failed already
+        job.future.set_exception(error)

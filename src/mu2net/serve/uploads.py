@@ -1,0 +1,162 @@
+"""The images of a request: multipart files, a raw image, or JSON with base64."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+
+from mu2net.serve.problems import ProblemError
+
+RAW = ("application/octet-stream",)
+"""Media types of a raw image beside ``image/*``."""
+
+
+class ImageDocument(BaseModel):
+    """A JSON body."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"images": ["iVBORw0KGgo…"], "top_k": 3}]}
+    )
+    images: list[str] = Field(min_length=1, description="Image files in base64, with or without a data: URL in front.")
+    top_k: int | None = Field(default=None, ge=1, description="How many classes to list; the query's value by default.")
+    tasks: list[str] | None = Field(default=None, description="Tasks; those of the query by default.")
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What a client sent.
+
+    Args:
+        images: Name and bytes of every image file.
+        top_k: How many classes to list; ``None`` where it does not say.
+        tasks: Tasks; ``None`` where it does not say.
+    """
+
+    images: list[tuple[str, bytes]]
+    top_k: int | None = None
+    tasks: list[str] | None = None
+
+
+async def read_upload(request: Request, max_body: int, max_images: int) -> Upload:
+    """Read the images of a request.
+
+    Args:
+        request: The request.
+        max_body: Longest body, in bytes.
+        max_images: Most images.
+
+    Raises:
+        ProblemError: The body is too long, has another media type, or does not hold such images.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    is_raw = kind.startswith("image/") or kind in RAW
+    if not (is_raw or kind in ("application/json", "multipart/form-data")):
+        raise ProblemError(
+            415,
+            "media-type",
+            f"content-type is {kind or 'missing'}; expected multipart/form-data with files called 'images', image/*, "
+            "application/octet-stream, or application/json",
+            "content-type",
+        )
+    body = await read_body(request, max_body)
+    if not body:
+        raise ProblemError(400, "no-image", "the body is empty; expected at least one image", "images")
+    if is_raw:
+        upload = Upload([("image[0]", body)])
+    elif kind == "application/json":
+        upload = _document(body)
+    else:
+        upload = await _form(request)
+    if not upload.images:
+        raise ProblemError(400, "no-image", "there is no image; expected at least one file called 'images'", "images")
+    if len(upload.images) > max_images:
+        detail = f"{len(upload.images)} images; expected at most {max_images}; send them in several requests"
+        raise ProblemError(413, "too-many-images", detail, "images")
+    return upload
+
+
+async def read_body(request: Request, max_body: int) -> bytes:
+    """Read a body, and stop where it becomes too long; the request remembers it.
+
+    Args:
+        request: The request.
+        max_body: Longest body, in bytes.
+
+    Raises:
+        ProblemError: It is longer, or says that it is.
+    """
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > max_body:
+        raise _too_long(max_body)
+    parts, length = [], 0
+    async for part in request.stream():
+        length += len(part)
+        if length > max_body:
+            raise _too_long(max_body)
+        parts.append(part)
+    request._body = b"".join(parts)  # what Request.body() would have kept
+    return request._body
+
+
+def _too_long(max_body: int) -> ProblemError:
+    detail = f"the body is longer than {max_body:,} bytes; send fewer or smaller images"
+    return ProblemError(413, "body-too-long", detail, "body", {"Connection": "close"})
+
+
+def _document(body: bytes) -> Upload:
+    try:
+        document = ImageDocument.model_validate(json.loads(body))
+    except ValidationError as error:
+        first: dict[str, Any] = dict(error.errors()[0])
+        field = ".".join(map(str, first["loc"])) or "body"
+        raise ProblemError(422, "invalid-parameter", f"{field}: {first['msg']}", field) from None
+    except (ValueError, RecursionError) as error:
+        raise ProblemError(400, "no-json", f"the body is no JSON: {error}", "body") from None
+    images = [(f"image[{index}]", _decoded(text, index)) for index, text in enumerate(document.images)]
+    return Upload(images, document.top_k, document.tasks)
+
+
+def _decoded(text: str, index: int) -> bytes:
+    encoded = text.partition(",")[2] if text.startswith("data:") else text
+    try:
+        return base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ProblemError(400, "no-base64", f"image {index} is no base64: {error}", f"images.{index}") from None
+
+
+async def _form(request: Request) -> Upload:
+    try:
+        form = await request.form()
+    except HTTPException as error:
+        raise ProblemError(400, "no-form", f"the body is no form: {error.detail}", "body") from None
+    images: list[tuple[str, bytes]] = []
+    fields: dict[str, list[str]] = {"tasks": [], "top_k": []}
+    for field, value in form.multi_items():
+        if isinstance(value, UploadFile):
+            if field != "images":
+                raise ProblemError(400, "unknown-field", f"unknown file {field!r}; call all files 'images'", field)
+            images.append((value.filename or f"image[{len(images)}]", await value.read()))
+        elif field in fields:
+            fields[field].append(value)
+        else:
+            raise ProblemError(400, "unknown-field", f"unknown field {field!r}; expected images, tasks, top_k", field)
+    tasks = [name for text in fields["tasks"] for name in text.split(",")]
+    return Upload(images, _top_k(fields["top_k"]), tasks or None)
+
+
+def _top_k(texts: list[str]) -> int | None:
+    if not texts:
+        return None
+    if len(texts) > 1 or not (texts[0].isascii() and texts[0].isdecimal()) or int(texts[0][:9]) < 1:
+        raise ProblemError(
+            422, "invalid-parameter", f"top_k is {', '.join(texts)!r}; expected a number from 1 on", "top_k"
+        )
+    return int(texts[0][:9])
