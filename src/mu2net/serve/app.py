@@ -93,6 +93,7 @@ def create_app(classifier: Classifier, settings: Settings | None = None, tokens:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        service.open()
         watching = asyncio.create_task(service.watch()) if settings.watch else None
         yield
         if watching is not None:
@@ -233,9 +234,9 @@ def _add_health(app: FastAPI, service: Service) -> None:
     )
     async def readyz() -> Response:
         """Tell whether requests are welcome."""
-        if service.is_draining:
-            return JSONResponse({"status": "stopping"}, 503)
-        return JSONResponse({"status": "ready"})
+        if service.is_ready:
+            return JSONResponse({"status": "ready"})
+        return JSONResponse({"status": "stopping"}, 503)
 
     @app.get("/metrics", response_class=PlainTextResponse, responses=_refusals(401, 429), tags=["health"])
     async def metrics(_: Who) -> Response:

@@ -64,20 +64,28 @@ class Service:
     def __init__(self, classifier: Classifier, settings: Settings, metrics: Metrics) -> None:
         self._classifier, self.settings, self.metrics = classifier, settings, metrics
         self.edition = classifier.edition()
-        self.is_draining = False
-        self._batcher = Batcher(
-            classifier,
-            max_batch=settings.max_batch,
-            max_wait=settings.max_wait,
-            queue=settings.queue,
-            observe=metrics.count_batch,
-        )
+        self._batcher: Batcher | None = None
         metrics.measure(
-            waiting=lambda: self._batcher.waiting,
+            waiting=lambda: self._batcher.waiting if self._batcher else 0,
             components=lambda: len(classifier.modules),
             component_bytes=lambda: classifier.modules.num_bytes,
             tasks=lambda: len(self.edition.tasks),
             version=lambda: self.edition.version,
+        )
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether requests are answered."""
+        return self._batcher is not None
+
+    def open(self) -> None:
+        """Begin to answer."""
+        self._batcher = Batcher(
+            self._classifier,
+            max_batch=self.settings.max_batch,
+            max_wait=self.settings.max_wait,
+            queue=self.settings.queue,
+            observe=self.metrics.count_batch,
         )
 
     async def watch(self) -> None:
@@ -108,8 +116,8 @@ class Service:
 
     def close(self) -> bool:
         """Answer what waits, and take nothing more; return whether all was answered in time."""
-        self.is_draining = True
-        return self._batcher.close(self.settings.drain)
+        batcher, self._batcher = self._batcher, None
+        return batcher is None or batcher.close(self.settings.drain)
 
     def visible(self, principal: Principal) -> list[LiveTask]:
         """Return the tasks that somebody may use, in the order in which they were added."""
@@ -190,6 +198,8 @@ class Service:
     async def _compute(self, edition: Edition, images: list[Image.Image], names: list[str]) -> list[ImageLogits]:
         timeout = self.settings.timeout
         try:
+            if self._batcher is None:
+                raise ClosedError("the server is stopping; send the request to another one, or try again later")
             future = asyncio.wrap_future(self._batcher.submit(edition, images, names, timeout))
             return await asyncio.wait_for(future, timeout)
         except BusyError as error:

@@ -133,23 +133,26 @@ def _decoded(text: str, index: int) -> bytes:
 
 
 async def _form(request: Request) -> Upload:
-    try:
-        form = await request.form()
-    except HTTPException as error:
-        raise ProblemError(400, "no-form", f"the body is no form: {error.detail}", "body") from None
     images: list[tuple[str, bytes]] = []
     fields: dict[str, list[str]] = {"tasks": [], "top_k": []}
-    for field, value in form.multi_items():
-        if isinstance(value, UploadFile):
-            if field != "images":
-                raise ProblemError(400, "unknown-field", f"unknown file {field!r}; call all files 'images'", field)
-            images.append((value.filename or f"image[{len(images)}]", await value.read()))
-        elif field in fields:
-            fields[field].append(value)
-        else:
-            raise ProblemError(400, "unknown-field", f"unknown field {field!r}; expected images, tasks, top_k", field)
+    try:
+        async with request.form() as form:
+            for field, value in form.multi_items():
+                if isinstance(value, UploadFile) and field == "images":
+                    images.append((value.filename or f"image[{len(images)}]", await value.read()))
+                elif isinstance(value, str) and field in fields:
+                    fields[field].append(value)
+                else:
+                    raise _unknown(field, is_file=isinstance(value, UploadFile))
+    except HTTPException as error:
+        raise ProblemError(400, "no-form", f"the body is no form: {error.detail}", "body") from None
     tasks = [name for text in fields["tasks"] for name in text.split(",")]
     return Upload(images, _top_k(fields["top_k"]), tasks or None)
+
+
+def _unknown(field: str, *, is_file: bool) -> ProblemError:
+    expected = "call all files 'images'" if is_file else "expected images (files), tasks, top_k"
+    return ProblemError(400, "unknown-field", f"unknown {'file' if is_file else 'field'} {field!r}; {expected}", field)
 
 
 def _top_k(texts: list[str]) -> int | None:

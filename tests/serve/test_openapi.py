@@ -1,0 +1,77 @@
+"""The server does what its OpenAPI document says, also for requests that nobody would write by hand."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from mu2net.serve.app import create_app
+from mu2net.serve.settings import Settings
+from mu2net.system import System
+from tests.serve.conftest import encoded
+
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+
+images = st.sampled_from([encoded(8, 8), encoded(30, 2, "JPEG"), encoded(8, 8)[:50]]) | st.binary(max_size=40)
+schemathesis.openapi.media_type("image/*", images, aliases=["image/png", "application/octet-stream"])
+
+
+@pytest.fixture(scope="module")
+def application(served_template, tmp_path_factory):
+    directory = shutil.copytree(served_template, tmp_path_factory.mktemp("openapi") / "system")
+    with System.open(directory) as system:
+        yield create_app(system.classifier(), Settings(watch=0.0))
+
+
+@pytest.mark.parametrize(
+    ("method", "address"),
+    [
+        ("POST", "/v1/predict"),
+        ("POST", "/v1/tasks/{task}/predict"),
+        ("GET", "/v1/tasks"),
+        ("GET", "/v1/tasks/{task}"),
+        ("GET", "/healthz"),
+        ("GET", "/readyz"),
+        ("GET", "/metrics"),
+    ],
+)
+def test_every_answer_is_a_described_one(application, method, address):
+    operation = schemathesis.openapi.from_asgi("/openapi.json", application)[address][method]
+
+    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(case=operation.as_strategy(), name=st.sampled_from(["one", "two", None]))
+    def check(case, name):
+        if name is not None and "{task}" in address:
+            case.path_parameters["task"] = name
+        if name is not None and address == "/v1/predict":
+            case.query = {**case.query, "tasks": name}
+        case.validate_response(case.call(), checks=CHECKS)
+
+    check()
+
+
+def test_the_document_describes_what_people_need(application):
+    document = application.openapi()
+    assert set(document["paths"]) == {
+        "/v1/tasks", "/v1/tasks/{task}", "/v1/tasks/{task}/predict", "/v1/predict", "/healthz", "/readyz", "/metrics",
+    }  # fmt: skip
+    assert "HTTPValidationError" not in str(document), "errors are problems"
+    for address in ("/v1/predict", "/v1/tasks/{task}/predict"):
+        post = document["paths"][address]["post"]
+        assert set(post["requestBody"]["content"]) == {
+            "multipart/form-data", "image/*", "application/octet-stream", "application/json",
+        }  # fmt: skip
+        assert {"200", "400", "401", "404", "413", "415", "422", "429", "503", "504"} <= set(post["responses"])
+        assert "application/problem+json" in post["responses"]["422"]["content"]
+    for name in ("TaskPredictionsDocument", "ManyPredictionsDocument", "Problem"):
+        assert document["components"]["schemas"][name]["examples"]
