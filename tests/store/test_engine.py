@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 
 import pytest
 from sqlalchemy import create_mock_engine, make_url, text
@@ -88,6 +89,64 @@ def test_a_registry_that_stays_locked_is_named(tmp_path, monkeypatch):
         pytest.raises(StoreError, match=r"r\.sqlite cannot be written: database is locked.*another process"),
         registry.writing(),
     ):
+        pass
+
+
+def test_a_turn_comes_however_many_others_have_theirs_before(tmp_path, monkeypatch):
+    """Others write for much longer than one of them may; nobody gives up."""
+    monkeypatch.setattr(engine_module, "BUSY_SECONDS", 0.3)
+    registry = make(tmp_path / "r.sqlite")
+    with registry.writing() as session:
+        session.execute(text("CREATE TABLE numbers (n INTEGER)"))
+        session.execute(text("INSERT INTO numbers VALUES (0)"))
+    is_over, failed, waited = threading.Event(), [], []
+
+    def write() -> None:
+        while not is_over.is_set():
+            started = time.monotonic()
+            try:
+                with registry.writing() as session:
+                    waited.append(time.monotonic() - started)
+                    session.execute(text("UPDATE numbers SET n = n + 1"))
+                    is_over.wait(0.15)
+            except StoreError as error:
+                failed.append(error)
+
+    threads = [threading.Thread(target=write) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    is_over.wait(4.0)
+    is_over.set()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert max(waited) > 0.3, "more than a single one may take"
+    with registry.reading() as session:
+        assert session.execute(text("SELECT n FROM numbers")).scalar() == len(waited)
+
+
+def test_the_end_of_one_that_is_slow_is_waited_for(registry, monkeypatch):
+    monkeypatch.setattr(engine_module, "BUSY_SECONDS", 10.0)
+    is_in = threading.Event()
+
+    def hold() -> None:
+        with registry.writing() as session:
+            session.execute(text("INSERT INTO numbers VALUES (1)"))
+            is_in.set()
+            time.sleep(0.3)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert is_in.wait(10)
+    with registry.writing() as session:
+        assert session.execute(text("SELECT n FROM numbers")).scalar() == 1
+    thread.join()
+
+
+def test_what_is_wrong_beside_locks_is_not_waited_for(tmp_path):
+    registry = make(tmp_path / "r.sqlite")
+    (tmp_path / "r.sqlite").write_bytes(b"no data base" * 1000)
+    with pytest.raises(StoreError, match="not a database"), registry.writing():
         pass
 
 

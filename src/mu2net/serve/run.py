@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import signal
 import socket
 from collections.abc import Callable
 
@@ -58,7 +59,13 @@ def run(app: FastAPI, listening: socket.socket, drain: float, started: Callable[
         timeout_graceful_shutdown=max(1, round(drain)),
     )
     server = _Server(config, started)
-    server.run(sockets=[listening])
+    # At its end uvicorn raises the signal that ended it once more, for those who had a handler of their own before.
+    before = {kind: signal.signal(kind, lambda *_: None) for kind in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        server.run(sockets=[listening])
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
 
 
 class _Server(uvicorn.Server):

@@ -7,7 +7,9 @@ URL works through the same code, but no test runs against it.
 
 from __future__ import annotations
 
+import random
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +24,10 @@ from mu2net.store.files import Files, nothing_lost, only_read
 from mu2net.store.seal import Seal
 
 BUSY_SECONDS = 30.0
-"""How long a statement waits for another process's transaction before it gives up."""
+"""How long a statement waits for one transaction of another process before it gives up."""
+
+_POLL_SECONDS = (0.001, 0.02)
+"""Between two attempts to take a turn, drawn anew each time."""
 
 _WRITES = "mu2net_writes"
 
@@ -212,4 +217,53 @@ def _begin(connection: Connection) -> None:
     writes = connection.get_execution_options().get(_WRITES, False)
     # Whoever only reads cannot write by mistake, which no seal would know of.
     connection.exec_driver_sql(f"PRAGMA query_only = {'OFF' if writes else 'ON'}")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    if writes and connection.dialect.name == "sqlite":
+        _take_turn(driver_connection(connection))
+    else:
+        connection.exec_driver_sql("BEGIN")
+
+
+def _take_turn(connection: sqlite3.Connection) -> None:
+    """Begin a transaction that writes, as soon as no other process is in one.
+
+    SQLite's own waiting gives up after a fixed time, however many others had their turns meanwhile, and asks the less
+    often the longer it has waited; among many writers some process never gets one. This one asks at the same pace all
+    the time, and gives up only where a single transaction does not end.
+
+    Raises:
+        sqlite3.OperationalError: One transaction has been going on for ``BUSY_SECONDS``, or the registry is no good.
+    """
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        version, end = None, 0.0
+        while True:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if not _is_locked(error):
+                    raise
+                found, now = _data_version(connection), time.monotonic()
+                if version is None or found != version:
+                    version, end = found, now + BUSY_SECONDS
+                elif now >= end:
+                    raise
+                time.sleep(random.uniform(*_POLL_SECONDS))  # noqa: S311 - a pace, not a secret
+            else:
+                return
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {round(1000 * BUSY_SECONDS)}")
+
+
+def _is_locked(error: sqlite3.OperationalError) -> bool:
+    return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _data_version(connection: sqlite3.Connection) -> int:
+    """Return a number that is another one whenever somebody else has committed; 0 while somebody does."""
+    try:
+        (version,) = connection.execute("PRAGMA data_version").fetchone()
+    except sqlite3.OperationalError as error:
+        if not _is_locked(error):
+            raise
+        return 0
+    return int(version)
