@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-crash test-fuzz check format docs bench bench-speed bench-roofline bench-trust clean
+.PHONY: setup demo test test-crash test-fuzz check format docs bench bench-speed bench-roofline bench-trust bench-serving clean
 
 setup: $(STAMP)
 
@@ -57,6 +57,10 @@ bench-roofline: setup
 # For instance: make bench-trust ARGS='--only corruption --corruptions 1000'
 bench-trust: setup
 	$(BIN)/python -m benchmarks.trust $(ARGS)
+
+# For instance: make bench-serving ARGS='--tasks FOLDER --root file:FILE.safetensors'
+bench-serving: setup
+	$(BIN)/python -m benchmarks.serving $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

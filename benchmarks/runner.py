@@ -12,8 +12,8 @@ from benchmarks.children import pipeline_of
 from benchmarks.measure import END_TO_END_INTERVALS, measure_case
 from benchmarks.memory import peak_of_mu2net, peak_of_plain_loop
 from benchmarks.options import Options
+from benchmarks.predictions import measure_serving
 from benchmarks.results import Row
-from benchmarks.serving import measure_serving
 from benchmarks.spread import Comparison, Pair, Spread
 from benchmarks.workplace import Setting, Workplace, make_workplace
 from mu2net.nn.roots import load_root

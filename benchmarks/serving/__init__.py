@@ -1,0 +1,1 @@
+"""What serving many tasks from one process gains: ``make bench-serving``."""

@@ -1,0 +1,62 @@
+"""A smoke run of ``make bench-serving`` on tiny tasks; its figures mean nothing."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from benchmarks.serving.__main__ import main
+from benchmarks.serving.load import run_load
+from benchmarks.serving.served import Server, Start, encoded_images
+
+ROOT = "vit:dim=16,depth=4,heads=2,patch=4,image=8"
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory, pictures):
+    """A folder with the Parquet files of two tasks."""
+    folder = tmp_path_factory.mktemp("tasks")
+    for seed, name in enumerate(("one", "two")):
+        made = pictures(folder / f"{name}-pictures", seed=seed, counts=(40, 8, 8))
+        (folder / name).mkdir()
+        for split in ("train", "test"):
+            files = sorted((made / split).rglob("*.png"))
+            table = pa.table(
+                {
+                    "image": [{"bytes": file.read_bytes(), "path": None} for file in files],
+                    "label": [file.parent.name for file in files],
+                }
+            )
+            pq.write_table(table, folder / name / f"{split}-00000-of-00001.parquet")
+    return folder
+
+
+def test_figures_of_a_tiny_system(tasks, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    output = tmp_path / "serving.json"
+    options = ["--tasks", str(tasks), "--root", ROOT, "--names", "one", "two", "--trained", "1"]
+    small = ["--pairs", "2", "--images", "4", "--seconds", "1", "--soak", "6", "--work", str(tmp_path)]
+    parts = ["--only", "all_tasks", "overhead", "labels", "soak"]
+    assert main([*options, *small, *parts, "--output", str(output)]) == 0
+    content = json.loads(output.read_text())
+    figures = content["figures"]
+    assert set(figures) == {"all_tasks", "overhead", "label_differences", "soak_failed", "soak_memory"}
+    assert figures["all_tasks"] > 0
+    assert content["rows"]["all_tasks"]["largest_logit_difference"] < 1e-4
+    assert figures["label_differences"] == figures["soak_failed"] == 0
+    assert content["rows"]["label_differences"]["images"] > 0
+    assert content["rows"]["soak_failed"]["answered"] > 0
+    assert content["rows"]["soak_failed"]["changes"] >= 1
+    with Server(Start(tmp_path / "system", 1, ("--rate", "0.01", "--burst", "2"))) as server:
+        files = encoded_images(tasks / "one", 3, 0)
+        assert [Image.open(io.BytesIO(file)).size for file in files] == [(8, 8)] * 3
+        load = run_load({"one": server.url}, files, clients=2, seconds=1.0, seed=0, warm_up=0.0)
+    assert load.statuses["200"] == 2, "what is refused is counted too"
+    assert load.statuses["429"] > 0
+    assert load.rate == 2.0
+    assert 0 < load.latency[0] <= load.latency[2]
