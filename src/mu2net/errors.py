@@ -17,6 +17,7 @@ Mu2NetError
 │   ├── LeaseLostError        another process took over what this one was doing
 │   └── UnknownComponentError a digest that nobody published
 ├── PrivacyError              data of a task would shape another one that may not use it
+├── ExportError               a task cannot be handed out in a format, or would answer otherwise there
 └── WorkerError               a worker process failed, or ended without an answer
 ```
 
@@ -116,6 +117,10 @@ class UnknownComponentError(StoreError):
 
 class PrivacyError(Mu2NetError):
     """Data of a task would shape another one that may not use it."""
+
+
+class ExportError(Mu2NetError):
+    """A task cannot be handed out in a format, or would answer otherwise there; nothing was written."""
 
 
 class WorkerError(Mu2NetError):

@@ -6,6 +6,8 @@ import base64
 import hashlib
 import io
 import threading
+import time
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -43,6 +45,7 @@ def test_many_images_for_one_task(client, system, files):
     assert answer.status_code == 200
     document = answer.json()
     assert (document["task"], document["version"]) == ("two", system._store.version())
+    assert len(document["predictions"]) == 3
     for found, file, expected in zip(
         document["predictions"], files, system.predict("two", files[:3], top=2), strict=False
     ):
@@ -83,7 +86,7 @@ def test_fields_of_a_form(client, png):
 def test_a_file_without_a_name_of_its_own(client, png):
     body = b'--x\r\nContent-Disposition: form-data; name="images"; filename=""\r\n\r\n' + png + b"\r\n--x--\r\n"
     answer = post(client, content=body, headers={"content-type": "multipart/form-data; boundary=x"})
-    assert answer.status_code in (200, 400), answer.text
+    assert [found["image"] for found in answer.json()["predictions"]] == ["image[0]"]
 
 
 def test_images_of_any_kind(client, system):
@@ -166,7 +169,8 @@ def test_bodies_that_hold_no_image(client):
     assert "no JSON" in said(400, "no-json", "body", content=b"\xff\xfe\xff", headers=json)
     assert "images" in said(422, "invalid-parameter", "images", json={})
     assert "images" in said(422, "invalid-parameter", "images", json={"images": []})
-    assert "colour" in said(422, "invalid-parameter", "colour", json={"images": ["aa=="], "colour": 1})
+    assert "colour" in said(400, "unknown-field", "colour", json={"images": ["aa=="], "colour": 1})
+    assert "images.0" in said(422, "invalid-parameter", "images.0", json={"images": [1, 2]})
     assert "body" in said(422, "invalid-parameter", "body", json=[1])
     assert "no base64" in said(400, "no-base64", "images.1", json={"images": ["", "a?"]})
     assert "unknown file 'photo'" in said(400, "unknown-field", "photo", files=[("photo", ("a.png", b"x"))])
@@ -267,6 +271,81 @@ def test_what_is_not_there(client):
     assert answer.headers["allow"] == "GET"
 
 
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b'{"images": [' + b"1," * 2_000_000 + b"1]}", "too-many-images"),
+        (b'{"images": ["aa=="], "tasks": [' + b"1," * 2_000_000 + b"1]}", "invalid-parameter"),
+        (b"{" + b",".join(b'"%d": 1' % n for n in range(500_000)) + b"}", "unknown-field"),
+        (b'{"images": ["aa=="], "tasks": ["' + b"x" * 5_000_000 + b'"]}', "unknown-task"),
+        (b'{"images": ["aa=="], "tasks": [' + b'"x",' * 500_000 + b'"x"]}', "invalid-parameter"),
+    ],
+)
+def test_a_huge_body_of_nonsense_costs_little(client, body, kind):
+    before, started = resident(), time.process_time()
+    answer = post(client, "/v1/predict", content=body, headers={"content-type": "application/json"})
+    assert answer.json()["type"] == f"urn:mu2net:problem:{kind}"
+    assert len(answer.content) < 2000
+    assert time.process_time() - started < 3
+    assert resident() - before < 300 * 2**20
+
+
+def test_more_files_than_are_allowed(serve, png):
+    client = serve(max_images=2)
+    for count in (3, 1200):
+        uploads = [("images", ("a.png", png))] * count
+        assert "expected at most 2" in problem(post(client, files=uploads), 413, "too-many-images", "images")
+
+
+@pytest.mark.parametrize("charset", ["undefined", "punycode", "nonsense", "utf-7"])
+def test_a_form_in_a_strange_charset(client, png, charset):
+    """It is the client's mistake, if it is one at all."""
+    body = b'--x\r\nContent-Disposition: form-data; name="images"; filename="a+.png"\r\n\r\n' + png + b"\r\n--x--\r\n"
+    kind = f"multipart/form-data; boundary=x; charset={charset}"
+    answer = post(client, content=body, headers={"content-type": kind})
+    assert answer.status_code == 200 or problem(answer, 400, "no-form", "content-type")
+
+
+def test_an_icon_that_hides_a_large_image(serve):
+    client = serve(max_pixels=1000)
+    inner = encoded(100, 100)
+    entry = bytes([100, 100, 0, 0]) + (1).to_bytes(2, "little") + (32).to_bytes(2, "little")
+    icon = b"\0\0\1\0\1\0" + entry + len(inner).to_bytes(4, "little") + (22).to_bytes(4, "little") + inner
+    answer = post(client, content=icon, headers={"content-type": "image/x-icon"})
+    assert "expected at most 1,000 pixels, found 100 x 100" in problem(answer, 422, "bad-image", "images.0")
+    assert post(serve(), content=icon, headers={"content-type": "image/x-icon"}).status_code == 200
+
+
+def test_bodies_of_all_requests_together(serve, png):
+    client = serve(max_bodies=len(png) + 10)
+    image = {"content": png, "headers": {"content-type": "image/png"}}
+    for _ in range(3):  # what was held is given back
+        assert post(client, **image).status_code == 200
+    client.app.state.service.budget.take(11)
+    assert "hold 11 bytes already" in problem(post(client, **image), 429, "busy")
+    assert client.app.state.service.budget._held == 11
+
+
+def test_places_are_kept_before_anything_is_decoded(serve, monkeypatch):
+    client = serve(queue=2, max_images=2)
+    monkeypatch.setattr("mu2net.serve.service.decode_rgb", lambda *_, **__: pytest.fail("it was decoded"))
+    with client.app.state.service._batcher.places(2):
+        answer = post(client, content=b"x", headers={"content-type": "image/png"})
+    problem(answer, 429, "busy")
+
+
+def test_strange_methods_are_counted_together(client):
+    for method in ("AAAA", "BBBB"):
+        assert client.request(method, "/v1/tasks").status_code == 405
+    text = client.get("/metrics").text
+    assert 'mu2net_requests_total{method="other",route="/v1/tasks",status="405"} 2.0' in text
+    assert "AAAA" not in text
+
+
 # -- tasks ------------------------------------------------------------------------------------------------------
 
 
@@ -295,7 +374,7 @@ def test_health_and_metrics(client, png):
     text = client.get("/metrics").text
     assert 'mu2net_requests_total{method="POST",route="/v1/predict",status="200"} 1.0' in text
     assert "mu2net_batch_images_count 1.0" in text
-    assert "mu2net_tasks 3.0" in text
+    assert "mu2net_tasks 2.0" in text, "private ones are not told of"
     values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     assert 0 < float(values["mu2net_trunk_reuse_ratio"]) < 1
     assert float(values["mu2net_components_loaded"]) > 5
@@ -304,12 +383,14 @@ def test_health_and_metrics(client, png):
 
 
 def test_a_server_that_stops_takes_nothing_more(serve, png):
-    client = serve(drain=5.0)
-    assert client.app.state.service.close()
+    client = serve(drain=0.05)
+    service = client.app.state.service
+    service.stop()
     assert client.get("/readyz").status_code == 503
     answer = post(client, content=png, headers={"content-type": "image/png"})
     assert "the server is stopping" in problem(answer, 503, "stopping")
     assert answer.headers["retry-after"] == "5"
+    assert until(lambda: service._batcher._is_closed), "its time is over"
     assert client.get("/healthz").status_code == 200
 
 
@@ -350,6 +431,24 @@ def test_tokens_say_which_tasks(serve, tokens, png):
     assert list(public.json()["predictions"][0]["tasks"]) == ["one", "two"]
     nothing = post(client, "/v1/predict?tasks=*", headers=bearer("none") | raw, **image)
     assert "no task yet that you may use" in problem(nothing, 404, "unknown-task", "tasks")
+
+
+def test_a_narrow_token_learns_of_nothing_else(serve, tokens, system):
+    client = serve(tokens=tokens)
+    assert "one" in system.provenance("two").influence
+    text = client.get("/v1/tasks/two", headers=bearer("narrow")).text
+    assert '"one"' not in text
+    assert '"influence":["two"]' in text
+    assert '"influence":["one","two"]' in client.get("/v1/tasks/two", headers=bearer("all")).text
+    document = client.get("/openapi.json").json()
+    assert document["paths"]["/v1/tasks"]["get"]["security"] == [{"token": []}]
+    assert "security" not in document["paths"]["/healthz"]["get"]
+
+
+def test_guessing_tokens_is_slowed_down(serve, tokens):
+    client = serve(tokens=tokens, rate=0.01, burst=2)
+    statuses = [client.get("/v1/tasks", headers=bearer(f"guess {n}")).status_code for n in range(4)]
+    assert statuses == [401, 401, 429, 429]
 
 
 @pytest.mark.parametrize("header", [{}, bearer("wrong"), {"authorization": "Basic all"}, {"authorization": "all"}])
@@ -424,11 +523,12 @@ def test_a_damaged_component_is_a_failure_of_the_server(client, png, monkeypatch
     problem(answer, 500, "internal")
 
 
-def test_a_system_that_cannot_be_read_goes_on_to_be_served(serve, png, monkeypatch, caplog):
+@pytest.mark.parametrize("error", [StoreError("the disk is gone"), OSError("the disk is gone")])
+def test_a_system_that_cannot_be_read_goes_on_to_be_served(serve, png, monkeypatch, caplog, error):
     client = serve(watch=0.01)
 
     def broken(*_):
-        raise StoreError("the disk is gone")
+        raise error
 
     monkeypatch.setattr(client.app.state.service._classifier, "edition", broken)
     assert until(lambda: "the disk is gone" in caplog.text)

@@ -135,13 +135,32 @@ def test_a_full_queue_says_when_to_come_again(fake, make):
     batcher = make(queue=3)
     first = held(fake, batcher)
     second = batcher.submit("e", [1, 2], ["a"], 20)
-    with pytest.raises(BusyError, match="2 images wait already; try again in") as raised:
-        batcher.submit("e", [3, 4], ["a"], 20)
+    with pytest.raises(BusyError, match="2 images wait already; try again in") as raised, batcher.places(2):
+        pass
     assert raised.value.seconds >= 0.1
-    third = batcher.submit("e", [5], ["a"], 20)
+    with batcher.places(1):
+        assert batcher.waiting == 3
+        with pytest.raises(BusyError), batcher.places(1):
+            pass
+        third = batcher.submit("e", [5], ["a"], 20)
+    assert batcher.waiting == 3
     fake.gate.set()
     wait([first, second, third], 20)
     assert [images for _, images, _ in fake.batches] == [[0], [1, 2, 5]]
+
+
+def test_what_nobody_waits_for_makes_room(fake, make):
+    batcher = make(queue=2)
+    first = held(fake, batcher)
+    gone = batcher.submit("e", [1, 2], ["a"], 20)
+    with pytest.raises(BusyError), batcher.places(1):
+        pass
+    gone.cancel()
+    with batcher.places(2):
+        second = batcher.submit("e", [3, 4], ["a"], 20)
+    fake.gate.set()
+    wait([first, second], 20)
+    assert [images for _, images, _ in fake.batches] == [[0], [3, 4]]
 
 
 def test_what_waited_too_long_is_not_computed(fake, make):
@@ -183,6 +202,8 @@ def test_the_end_answers_what_waits(fake, make):
     assert all(future.done() and future.exception() is None for future in [first, *waiting])
     with pytest.raises(ClosedError, match="the server is stopping"):
         batcher.submit("e", [1], ["a"], 20)
+    with pytest.raises(ClosedError, match="the server is stopping"), batcher.places(1):
+        pass
 
 
 def test_an_end_without_patience_fails_what_waits(fake, make):

@@ -115,6 +115,58 @@ def test_requests_that_were_accepted_are_answered_after_sigterm(start, files):
         httpx.get(f"{server.url}/healthz")
 
 
+def send(url, length, body):
+    """Begin a request by hand, and return its connection."""
+    host, port = url.removeprefix("http://").split(":")
+    connection = socket.create_connection((host, int(port)), timeout=60)
+    head = (
+        f"POST /v1/tasks/one/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: {length}\r\n\r\n"
+    )
+    connection.sendall(head.encode() + body)
+    return connection
+
+
+def test_clients_that_are_slow_or_leave(start, files):
+    server = start("--timeout", "1s", "--max-wait-ms", "700")
+    png = files[0].read_bytes()
+    with send(server.url, 1000, b"x" * 20) as slow:
+        assert slow.recv(100).startswith(b"HTTP/1.1 504 ")
+    send(server.url, len(png), png).close()
+    with send(server.url, 1000, b"x" * 20):
+        pass  # it leaves before its body is complete
+    deadline = time.monotonic() + 30
+    wanted = 'mu2net_requests_total{method="POST",route="/v1/tasks/{task}/predict",status="499"} 2.0'
+    while wanted not in (text := httpx.get(f"{server.url}/metrics").text):
+        assert time.monotonic() < deadline, text
+        time.sleep(0.05)
+    time.sleep(1.0)
+    text = httpx.get(f"{server.url}/metrics").text
+    assert "mu2net_batch_images_count 0.0" in text, "nothing was computed for who left"
+    assert "mu2net_images_waiting 0.0" in text
+
+
+def test_what_takes_longer_than_the_end_lasts_is_told(start, files):
+    server = start("--max-wait-ms", "20000", "--drain", "1s")
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(ask(httpx, server.url, "one", files[0].read_bytes())))
+    thread.start()
+    time.sleep(0.5)
+    code, text = server.stop()
+    thread.join(60)
+    assert code == 0, text
+    (answer,) = answers
+    assert (answer.status_code, answer.headers["content-type"]) in (
+        (200, "application/json"),  # the end came before the wait of the batch was over, and answered it
+        (503, "application/problem+json"),
+    )
+
+
+def test_another_address_in_a_header_is_not_believed(start):
+    server = start("--rate", "0.01", "--burst", "2")
+    headers = [{"x-forwarded-for": f"10.0.0.{n}"} for n in range(4)]
+    assert [httpx.get(f"{server.url}/v1/tasks", headers=h).status_code for h in headers] == [200, 200, 429, 429]
+
+
 def test_tokens_on_the_command_line(start, tmp_path, files):
     file = tmp_path / "tokens.toml"
     sha256 = "4813494d137e1631bba301d5acab6e7bb7aa74ce1185d456565ef51d737677b2"  # of: root

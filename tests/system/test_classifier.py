@@ -11,7 +11,7 @@ from mu2net.data.decode import decode_rgb
 from mu2net.errors import ComponentError, UnknownNameError
 from mu2net.nn.modules import Modules
 from mu2net.system import System
-from mu2net.system.classifier import TIE, Classifier, _near_ties
+from mu2net.system.classifier import TIE, Classifier, Prepared, _near_ties
 
 
 @pytest.fixture
@@ -85,6 +85,31 @@ def test_little_memory_changes_no_answer(evolved, images):
             assert one.logits[name].tolist() == other.logits[name].tolist()
     assert (len(little.modules), len(much.modules) > 5) == (1, True)
     assert little.modules.loads > much.modules.loads == len(much.modules)
+
+
+def test_what_no_path_needs_any_more_is_let_go_of(evolved, images):
+    classifier = evolved.classifier()
+    edition = classifier.edition()
+    wanted = {"one": [0], "two": [0]}
+    classifier.classify(edition, images, wanted)
+    evolved.remove("two")
+    later = classifier.edition(edition)
+    classifier.classify(edition, images, wanted)
+    classifier.classify(later, images, {"one": [0]})
+    digests = {slot.digest for slot in evolved.path("one").slots}
+    assert {digest for _, digest in classifier.modules._modules} == digests
+    assert classifier.modules.num_bytes == sum(size for _, size in classifier.modules._modules.values())
+
+
+def test_images_that_were_prepared(evolved, images):
+    classifier = evolved.classifier()
+    edition = classifier.edition()
+    plain = classifier.classify(edition, images[:2], {"one": [0, 1]})
+    prepared = classifier.classify(edition, [Prepared(image, {8}) for image in images[:2]], {"one": [0, 1]})
+    assert plain.logits["one"].tolist() == prepared.logits["one"].tolist()
+    assert Prepared(images[0], {8})._image is None, "the large one is let go of"
+    with pytest.raises(ValueError, match=r"prepared for the sides \[8, 12\], not for 16"):
+        Prepared(images[0], {8, 12}).squeezed(16)
 
 
 def test_a_damaged_component_is_named(evolved, images):

@@ -38,6 +38,16 @@ def serve(
         str | None, typer.Option(metavar="SIZE", help="Most memory for components, such as 500MB.", show_default=False)
     ] = None,
     max_body: Annotated[str, typer.Option(metavar="SIZE", help="Longest request body.")] = "32MB",
+    max_bodies: Annotated[
+        str, typer.Option(metavar="SIZE", help="Memory for the bodies of all requests together.")
+    ] = "512MB",
+    max_connections: Annotated[int, typer.Option(metavar="N", min=1, help="Most connections; then 503.")] = 1000,
+    proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ADDRESS", help="A proxy that says who the client is (X-Forwarded-For).", show_default=False
+        ),
+    ] = None,
     max_pixels: Annotated[int, typer.Option(metavar="N", min=1, help="Largest image, in pixels.")] = 40_000_000,
     max_images: Annotated[int, typer.Option(metavar="N", min=1, help="Most images of a request.")] = 64,
     rate: Annotated[
@@ -70,6 +80,7 @@ def serve(
         timeout=parse_duration(timeout),
         drain=parse_duration(drain),
         max_body=parse_size("--max-body", max_body),
+        max_bodies=parse_size("--max-bodies", max_bodies),
         max_pixels=max_pixels,
         max_images=max_images,
         rate=rate,
@@ -99,4 +110,4 @@ def serve(
             else:
                 say(console(), f"serving {plural(len(tasks), 'task')} of {opened.directory} at {url} (try {url}/docs)")
 
-        run(app, listening, settings.drain, tell)
+        run(app, listening, tell, drain=settings.drain, connections=max_connections, proxies=proxy or [])

@@ -54,6 +54,8 @@ Not among them: EPS, for which Pillow starts Ghostscript; FITS, which it decodes
 hardly anybody has, because each is one more decoder that hostile files can aim at.
 """
 
+_PNG = b"\x89PNG\r\n\x1a\n"
+
 Encoded = bytes | Path | Image.Image
 """An image that is not decoded yet: the bytes of a file, its path, or an open Pillow image."""
 
@@ -73,6 +75,7 @@ def decode_rgb(encoded: Encoded, name: str, *, max_pixels: int = MAX_PIXELS) -> 
         if isinstance(encoded, Image.Image):
             return _to_rgb(encoded, name, max_pixels)
         _check_file(encoded, name)
+        _check_icon(encoded, name, max_pixels)
         with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded, formats=_formats()) as image:
             return _to_rgb(image, name, max_pixels)
     except (ImageError, MemoryError):
@@ -102,6 +105,24 @@ def _check_file(encoded: bytes | Path, name: str) -> None:
         raise ImageError(f"image {name} is {found}; expected an image file")
     if size > MAX_ENCODED:
         raise too_long(name, size)
+
+
+def _check_icon(encoded: bytes | Path, name: str, max_pixels: int) -> None:
+    """Refuse a large PNG in an ICO file: Pillow decodes it when it opens the file, before anybody knows its size."""
+    if isinstance(encoded, bytes):
+        head = encoded[:4]
+    else:
+        with encoded.open("rb") as file:
+            head = file.read(4)
+    if head != b"\0\0\1\0":
+        return
+    data = encoded if isinstance(encoded, bytes) else encoded.read_bytes()
+    start = data.find(_PNG)
+    while start >= 0:
+        width, height = (int.from_bytes(data[start + at : start + at + 4], "big") for at in (16, 20))
+        if width * height > max_pixels:
+            raise _too_large(name, f"{width} x {height}", max_pixels)
+        start = data.find(_PNG, start + 1)
 
 
 def too_long(name: str, size: int) -> ImageError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import torch
 from torch import nn
@@ -72,6 +72,15 @@ class Modules:
         while self._limit is not None and self.num_bytes > self._limit and len(self._modules) > 1:
             _, (_, size) = self._modules.popitem(last=False)
             self.num_bytes -= size
+
+    def keep(self, wanted: Collection[tuple[Slot, Digest]]) -> None:
+        """Let go of all modules but some.
+
+        Args:
+            wanted: Slots and components that stay.
+        """
+        for key in [key for key in self._modules if key not in wanted]:
+            self.num_bytes -= self._modules.pop(key)[1]
 
     def clear(self) -> None:
         """Let go of all modules."""

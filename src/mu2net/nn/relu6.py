@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 
 class _Relu6(torch.autograd.Function):
@@ -36,5 +37,7 @@ def relu6_(maps: torch.Tensor, shift: torch.Tensor | None = None) -> torch.Tenso
         maps: Where nothing else needs it: what an operation returned that does not keep its output.
         shift: Added first; broadcast to the maps.
     """
+    if torch.compiler.is_compiling():  # others than this package run what is traced
+        return F.relu6(maps if shift is None else maps + shift)
     activated: torch.Tensor = _Relu6.apply(maps, shift)  # type: ignore[no-untyped-call]
     return activated

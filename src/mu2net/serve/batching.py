@@ -5,15 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-from PIL import Image
-
 from mu2net.errors import Mu2NetError
-from mu2net.system.classifier import Classified, Classifier, Edition, LogitArray
+from mu2net.system.classifier import Classified, Classifier, Edition, LogitArray, Squeezable
 
 ImageLogits = dict[str, LogitArray]
 """For every task, the logits of one image, shape ``[classes]``."""
@@ -60,7 +58,7 @@ class Batch:
 @dataclass(eq=False)
 class _Job:
     edition: Edition
-    images: Sequence[Image.Image]
+    images: Sequence[Squeezable]
     tasks: tuple[str, ...]
     deadline: float
     future: Future[list[ImageLogits]] = field(default_factory=Future)
@@ -96,22 +94,48 @@ class Batcher:
         self._changed = threading.Condition()
         self._is_closed = False
         self._pace = 0.0
+        self._reserved = 0
         self._thread = threading.Thread(target=self._run, name="mu2net-batcher", daemon=True)
         self._thread.start()
 
     @property
     def waiting(self) -> int:
-        """How many images wait."""
-        return len(self._items)
+        """How many images wait, or are on their way."""
+        return len(self._items) + self._reserved
+
+    @contextmanager
+    def places(self, count: int) -> Iterator[None]:
+        """Keep places in the queue for images that are being decoded; ``submit`` in this context takes them.
+
+        Args:
+            count: How many.
+
+        Raises:
+            BusyError: There are not as many.
+            ClosedError: The server is stopping.
+        """
+        with self._changed:
+            if self._is_closed:
+                raise ClosedError("the server is stopping; send the request to another one, or try again later")
+            if self.waiting + count > self._queue:
+                self._items = deque(item for item in self._items if not item[0].future.done())
+            if self.waiting + count > self._queue:
+                raise BusyError(self.waiting, max(0.1, self._pace * self.waiting))
+            self._reserved += count
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._reserved -= count
 
     def submit(
-        self, edition: Edition, images: Sequence[Image.Image], tasks: Sequence[str], timeout: float
+        self, edition: Edition, images: Sequence[Squeezable], tasks: Sequence[str], timeout: float
     ) -> Future[list[ImageLogits]]:
-        """Queue some images for some tasks; all of them are answered by one edition.
+        """Queue some images for some tasks, within ``places``; all of them are answered by one edition.
 
         Args:
             edition: The paths that answer.
-            images: RGB images; at least one.
+            images: RGB images, or what was prepared of them; at least one.
             tasks: Names of tasks; at least one.
             timeout: How long they may wait, in seconds.
 
@@ -119,15 +143,12 @@ class Batcher:
             For every image, the logits of every task; or the error of computing them.
 
         Raises:
-            BusyError: The queue is full; nothing was queued.
             ClosedError: The server is stopping.
         """
         job = _Job(edition, images, tuple(tasks), time.monotonic() + timeout, answers=[None] * len(images))
         with self._changed:
             if self._is_closed:
                 raise ClosedError("the server is stopping; send the request to another one, or try again later")
-            if len(self._items) + len(images) > self._queue:
-                raise BusyError(len(self._items), max(0.1, self._pace * len(self._items)))
             self._items.extend((job, index) for index in range(len(images)))
             self._changed.notify_all()
         return job.future

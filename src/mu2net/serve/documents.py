@@ -113,7 +113,9 @@ class SlotDocument(BaseModel):
 
     slot: str
     digest: str = Field(description="SHA-256 of its bytes.")
-    task: str | None = Field(description="The task whose data trained it last; null for the root's, and private ones.")
+    task: str | None = Field(
+        description="The task whose data trained it last; null for the root, and where you may not use it."
+    )
 
 
 class TaskDetailsDocument(TaskDocument):
@@ -121,7 +123,7 @@ class TaskDetailsDocument(TaskDocument):
 
     classes: list[str]
     influence: list[str] = Field(
-        description="The tasks whose data shaped any parameter that answers, its own included; without private ones."
+        description="The tasks whose data shaped a parameter that answers, its own included; of those you may use."
     )
     agent: str
     flops: int | None = Field(description="FLOPs of one prediction.")
@@ -148,24 +150,24 @@ def task_document(task: LiveTask) -> TaskDocument:
     )
 
 
-def task_details(task: LiveTask, hidden: frozenset[str]) -> TaskDetailsDocument:
+def task_details(task: LiveTask, visible: frozenset[str]) -> TaskDetailsDocument:
     """Return all about a task.
 
     Args:
         task: The task.
-        hidden: Tasks whose names the client must not learn.
+        visible: Tasks that the client may use; it learns of no others.
     """
     return TaskDetailsDocument(
         **task_document(task).model_dump(),
         classes=list(task.classes),
-        influence=sorted(task.path.influence - hidden),
+        influence=sorted(task.path.influence & visible),
         agent=task.path.agent,
         flops=task.path.metrics.flops if task.path.metrics else None,
         slots=[
             SlotDocument(
                 slot=component.slot.name,
                 digest=component.digest,
-                task=None if component.task in hidden else component.task,
+                task=component.task if component.task in visible else None,
             )
             for component in task.path.components
         ],

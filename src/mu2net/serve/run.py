@@ -5,7 +5,8 @@ from __future__ import annotations
 import ipaddress
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -13,6 +14,8 @@ from fastapi import FastAPI
 from mu2net.errors import ConfigError
 
 _BACKLOG = 2048
+_LAST_SECONDS = 5
+"""Between the end of the time for open requests and the end of their connections."""
 
 
 def is_loopback(host: str) -> bool:
@@ -42,23 +45,36 @@ def bind(host: str, port: int) -> socket.socket:
         raise ConfigError(f"cannot listen on {host} port {port}: {error}; choose another --host or --port") from error
 
 
-def run(app: FastAPI, listening: socket.socket, drain: float, started: Callable[[], None]) -> None:
+def run(
+    app: FastAPI,
+    listening: socket.socket,
+    started: Callable[[], None],
+    *,
+    drain: float,
+    connections: int = 1000,
+    proxies: Sequence[str] = (),
+) -> None:
     """Serve until SIGTERM or SIGINT; requests that were accepted are answered before it returns.
 
     Args:
         app: The application.
         listening: The socket.
-        drain: How long requests may go on after the signal, in seconds.
         started: Called when requests are answered.
+        drain: How long requests may go on after the signal, in seconds.
+        connections: Most connections at a time; others get a 503.
+        proxies: Addresses of proxies whose word on who the client is counts.
     """
     config = uvicorn.Config(
         app,
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=max(1, round(drain)),
+        timeout_graceful_shutdown=round(drain) + _LAST_SECONDS,
+        limit_concurrency=connections,
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=list(proxies),
     )
-    server = _Server(config, started)
+    server = _Server(config, started, app.state.service.stop)
     # At its end uvicorn raises the signal that ended it once more, for those who had a handler of their own before.
     before = {kind: signal.signal(kind, lambda *_: None) for kind in (signal.SIGTERM, signal.SIGINT)}
     try:
@@ -71,9 +87,15 @@ def run(app: FastAPI, listening: socket.socket, drain: float, started: Callable[
 class _Server(uvicorn.Server):
     """Tells when requests are answered."""
 
-    def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, started: Callable[[], None], stop: Callable[[], None]) -> None:
         super().__init__(config)
-        self._tell = started
+        self._tell, self._stop = started, stop
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Take no new requests from the signal on."""
+        if not self.should_exit:
+            self._stop()
+        super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+import os
+import threading
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
 from mu2net.data.decode import decode_rgb
 from mu2net.errors import ImageError, Mu2NetError, StoreError, UnknownNameError
@@ -17,8 +18,12 @@ from mu2net.serve.metrics import Metrics
 from mu2net.serve.problems import ProblemError, later
 from mu2net.serve.settings import Settings
 from mu2net.serve.tokens import ALL, Principal
-from mu2net.system.classifier import Classifier, Edition, LiveTask
+from mu2net.serve.uploads import MAX_NAMES, Budget
+from mu2net.system.classifier import Classifier, Edition, LiveTask, Prepared
 from mu2net.system.many import softmax
+
+LONGEST_NAME = 100
+"""Most characters of a name that are repeated in a message."""
 
 _log = logging.getLogger("mu2net.serve")
 
@@ -64,22 +69,26 @@ class Service:
     def __init__(self, classifier: Classifier, settings: Settings, metrics: Metrics) -> None:
         self._classifier, self.settings, self.metrics = classifier, settings, metrics
         self.edition = classifier.edition()
+        self.is_stopping = False
+        self.budget = Budget(settings.max_bodies)
+        self._decoders = asyncio.Semaphore(os.cpu_count() or 1)
         self._batcher: Batcher | None = None
         metrics.measure(
             waiting=lambda: self._batcher.waiting if self._batcher else 0,
             components=lambda: len(classifier.modules),
             component_bytes=lambda: classifier.modules.num_bytes,
-            tasks=lambda: len(self.edition.tasks),
+            tasks=lambda: sum(not task.is_private for task in self.edition.tasks.values()),
             version=lambda: self.edition.version,
         )
 
     @property
     def is_ready(self) -> bool:
-        """Whether requests are answered."""
-        return self._batcher is not None
+        """Whether requests are welcome."""
+        return self._batcher is not None and not self.is_stopping
 
     def open(self) -> None:
         """Begin to answer."""
+        self.is_stopping = False
         self._batcher = Batcher(
             self._classifier,
             max_batch=self.settings.max_batch,
@@ -88,15 +97,32 @@ class Service:
             observe=self.metrics.count_batch,
         )
 
+    def stop(self) -> None:
+        """Take no new requests; those that were accepted are answered for as long as ``drain`` says."""
+        self.is_stopping = True
+
+        def give_up() -> None:
+            if (batcher := self._batcher) is not None:
+                batcher.close(0.0)
+
+        timer = threading.Timer(self.settings.drain, give_up)
+        timer.daemon = True
+        timer.start()
+
     async def watch(self) -> None:
-        """Take up new, updated and removed tasks, for ever."""
+        """Take up new, updated and removed tasks, for ever, whatever happens."""
         while True:
             await asyncio.sleep(self.settings.watch)
             try:
                 await self.refresh()
-            except Mu2NetError as error:
+            except Exception as error:
                 self.metrics.watch_errors.inc()
-                _log.warning("the system cannot be read anew, its last state goes on to be served: %s", error)
+                is_known = isinstance(error, Mu2NetError)
+                _log.warning(
+                    "the system cannot be read anew, its last state goes on to be served: %s",
+                    error,
+                    exc_info=None if is_known else error,
+                )
 
     async def refresh(self) -> Edition:
         """Take up what happened to the system since; return the edition of now.
@@ -115,15 +141,14 @@ class Service:
         return self.edition
 
     def close(self) -> bool:
-        """Answer what waits, and take nothing more; return whether all was answered in time."""
+        """Answer what waits, and take nothing more; return whether all was answered."""
         batcher, self._batcher = self._batcher, None
-        return batcher is None or batcher.close(self.settings.drain)
+        return batcher is None or batcher.close(0.0 if self.is_stopping else self.settings.drain)
 
-    def visible(self, principal: Principal) -> list[LiveTask]:
-        """Return the tasks that somebody may use, in the order in which they were added."""
-        return [
-            task for task in self.edition.tasks.values() if principal.may_use(task.name, is_private=task.is_private)
-        ]
+    def visible(self, principal: Principal, edition: Edition | None = None) -> list[LiveTask]:
+        """Return the tasks of an edition that somebody may use, in the order in which they were added."""
+        tasks = (edition or self.edition).tasks.values()
+        return [task for task in tasks if principal.may_use(task.name, is_private=task.is_private)]
 
     def find(self, name: str, principal: Principal) -> LiveTask:
         """Return a task.
@@ -133,41 +158,28 @@ class Service:
         """
         tasks = {task.name: task for task in self.visible(principal)}
         if name not in tasks:
-            raise ProblemError(404, "unknown-task", str(UnknownNameError("task", name, tasks)), "task")
+            raise _unknown(name, tasks, "task")
         return tasks[name]
 
-    def choose(self, names: Sequence[str], principal: Principal) -> list[LiveTask]:
+    def choose(self, names: Sequence[str], principal: Principal, edition: Edition | None = None) -> list[LiveTask]:
         """Return the tasks that a request names; ``*`` stands for all that are not private.
 
         Raises:
-            ProblemError: None is named, or there is none of a name that they may use.
+            ProblemError: None is named, too many are, or there is none of a name that they may use.
         """
-        asked = [name.strip() for name in names if name.strip()]
+        if len(names) > MAX_NAMES:
+            detail = f"{len(names)} tasks are named; expected at most {MAX_NAMES}, or * for all"
+            raise ProblemError(422, "invalid-parameter", detail, "tasks")
+        asked = {name.strip() for name in names} - {""}
         if not asked:
             raise ProblemError(422, "invalid-parameter", "no task is named; expected names, or * for all", "tasks")
-        visible = {task.name: task for task in self.visible(principal)}
-        for name in asked:
-            if name != ALL and name not in visible:
-                raise ProblemError(404, "unknown-task", str(UnknownNameError("task", name, visible)), "tasks")
+        visible = {task.name: task for task in self.visible(principal, edition)}
+        for name in sorted(asked - {ALL} - visible.keys()):
+            raise _unknown(name, visible, "tasks")
         chosen = [task for task in visible.values() if task.name in asked or (ALL in asked and not task.is_private)]
         if not chosen:
             raise ProblemError(404, "unknown-task", "there is no task yet that you may use", "tasks")
         return chosen
-
-    async def decode(self, images: Sequence[tuple[str, bytes]]) -> list[Image.Image]:
-        """Decode the images of a request, in threads.
-
-        Raises:
-            ProblemError: One does not decode, or is too large.
-        """
-
-        def decode(index: int, name: str, data: bytes) -> Image.Image:
-            try:
-                return decode_rgb(data, f"'{name}'", max_pixels=self.settings.max_pixels)
-            except ImageError as error:
-                raise ProblemError(422, "bad-image", str(error), f"images.{index}") from error
-
-        return [await asyncio.to_thread(decode, index, name, data) for index, (name, data) in enumerate(images)]
 
     async def answer(self, names: Sequence[str], principal: Principal, images: Sequence[tuple[str, bytes]]) -> Answer:
         """Classify the images of a request; all of it is answered by one edition.
@@ -180,32 +192,53 @@ class Service:
         Raises:
             ProblemError: A task or an image is no good, the server has too much to do, or it stops.
         """
-        tasks = self.choose(names, principal)
-        decoded = await self.decode(images)
-        for is_last in (False, True):
-            edition = self.edition
-            tasks = self.choose(names, principal)
-            try:
-                logits = await self._compute(edition, decoded, [task.name for task in tasks])
-            except StoreError:
-                # A task that was removed may be gone from the disk already; what is there now may answer.
-                if is_last or await self.refresh() is edition:
-                    raise
-                continue
-            return Answer(edition.version, tuple(tasks), tuple(name for name, _ in images), tuple(logits))
-        raise AssertionError
-
-    async def _compute(self, edition: Edition, images: list[Image.Image], names: list[str]) -> list[ImageLogits]:
-        timeout = self.settings.timeout
+        edition = self.edition
         try:
-            if self._batcher is None:
+            return await self._answer(edition, names, principal, images)
+        except StoreError:
+            # A task that was removed may be gone from the disk already; what is there now may answer.
+            later_edition = await self.refresh()
+            if later_edition is edition:
+                raise
+            return await self._answer(later_edition, names, principal, images)
+
+    async def _answer(
+        self, edition: Edition, names: Sequence[str], principal: Principal, images: Sequence[tuple[str, bytes]]
+    ) -> Answer:
+        tasks = self.choose(names, principal, edition)
+        batcher = self._batcher
+        try:
+            if batcher is None:
                 raise ClosedError("the server is stopping; send the request to another one, or try again later")
-            future = asyncio.wrap_future(self._batcher.submit(edition, images, names, timeout))
-            return await asyncio.wait_for(future, timeout)
+            with batcher.places(len(images)):
+                prepared = await self._prepare(images, {task.side for task in tasks})
+                asked = batcher.submit(edition, prepared, [task.name for task in tasks], self.settings.timeout)
+            logits = await asyncio.wrap_future(asked)
         except BusyError as error:
             raise later("busy", str(error), error.seconds) from error
         except ClosedError as error:
             raise ProblemError(503, "stopping", str(error), headers={"Retry-After": "5"}) from error
-        except (TimeoutError, ExpiredError) as error:
-            detail = f"no answer within {timeout:g} s; send fewer images, or try again later"
-            raise ProblemError(504, "timeout", detail) from error
+        except ExpiredError as error:
+            raise TimeoutError from error
+        return Answer(edition.version, tuple(tasks), tuple(name for name, _ in images), tuple(logits))
+
+    async def _prepare(self, images: Sequence[tuple[str, bytes]], sides: set[int]) -> list[Prepared]:
+        """Decode images in threads, and keep what the networks need of them."""
+
+        def prepare(index: int, name: str, data: bytes) -> Prepared:
+            try:
+                image = decode_rgb(data, f"'{name}'", max_pixels=self.settings.max_pixels)
+            except ImageError as error:
+                raise ProblemError(422, "bad-image", str(error), f"images.{index}") from error
+            return Prepared(image, sides)
+
+        found = []
+        for index, (name, data) in enumerate(images):
+            async with self._decoders:
+                found.append(await asyncio.to_thread(prepare, index, name, data))
+        return found
+
+
+def _unknown(name: str, known: Iterable[str], field: str) -> ProblemError:
+    shown = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…"
+    return ProblemError(404, "unknown-task", str(UnknownNameError("task", shown, known)), field)

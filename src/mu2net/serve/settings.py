@@ -18,6 +18,7 @@ class Settings:
         timeout: How long a request may take, in seconds.
         drain: How long requests may go on after the server was told to stop, in seconds.
         max_body: Longest request body, in bytes.
+        max_bodies: Bytes of bodies that all requests together may hold.
         max_pixels: Largest image, in pixels.
         max_images: Most images of a request.
         rate: Most requests per second of one client, on average; 0 for no limit.
@@ -34,6 +35,7 @@ class Settings:
     timeout: float = 30.0
     drain: float = 30.0
     max_body: int = 32 * 2**20
+    max_bodies: int = 512 * 2**20
     max_pixels: int = 40_000_000
     max_images: int = 64
     rate: float = 0.0

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
-from mu2net.serve.problems import ProblemError
+from mu2net.serve.problems import ProblemError, later
 
 RAW = ("application/octet-stream",)
 """Media types of a raw image beside ``image/*``."""
+
+
+MAX_NAMES = 1000
+"""Most tasks that a request may name."""
+
+_Base64 = Annotated[str, Field(json_schema_extra={"contentEncoding": "base64"})]
 
 
 class ImageDocument(BaseModel):
@@ -25,9 +32,13 @@ class ImageDocument(BaseModel):
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [{"images": ["iVBORw0KGgo…"], "top_k": 3}]}
     )
-    images: list[str] = Field(min_length=1, description="Image files in base64, with or without a data: URL in front.")
+    images: list[_Base64] = Field(
+        min_length=1, description="Image files in base64, with or without a data: URL in front."
+    )
     top_k: int | None = Field(default=None, ge=1, description="How many classes to list; the query's value by default.")
-    tasks: list[str] | None = Field(default=None, description="Tasks; those of the query by default.")
+    tasks: list[str] | None = Field(
+        default=None, max_length=MAX_NAMES, description="Tasks; those of the query by default."
+    )
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,32 @@ class Upload:
     images: list[tuple[str, bytes]]
     top_k: int | None = None
     tasks: list[str] | None = None
+
+
+class Budget:
+    """How many bytes of bodies all requests together may hold.
+
+    Args:
+        most: That many.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._held = 0
+
+    def take(self, count: int) -> None:
+        """Hold some more bytes.
+
+        Raises:
+            ProblemError: They are too many.
+        """
+        if self._held + count > self._most:
+            raise later("busy", f"all requests together hold {self._held:,} bytes already; try again later", 1.0)
+        self._held += count
+
+    def give(self, count: int) -> None:
+        """Hold some bytes no longer."""
+        self._held -= count
 
 
 async def read_upload(request: Request, max_body: int, max_images: int) -> Upload:
@@ -72,15 +109,19 @@ async def read_upload(request: Request, max_body: int, max_images: int) -> Uploa
     if is_raw:
         upload = Upload([("image[0]", body)])
     elif kind == "application/json":
-        upload = _document(body)
+        upload = await asyncio.to_thread(_document, body, max_images)
     else:
-        upload = await _form(request)
+        upload = await _form(request, max_images)
     if not upload.images:
         raise ProblemError(400, "no-image", "there is no image; expected at least one file called 'images'", "images")
     if len(upload.images) > max_images:
-        detail = f"{len(upload.images)} images; expected at most {max_images}; send them in several requests"
-        raise ProblemError(413, "too-many-images", detail, "images")
+        raise _too_many(str(len(upload.images)), max_images)
     return upload
+
+
+def _too_many(found: str, most: int) -> ProblemError:
+    detail = f"{found} images; expected at most {most}; send them in several requests"
+    return ProblemError(413, "too-many-images", detail, "images")
 
 
 async def read_body(request: Request, max_body: int) -> bytes:
@@ -97,10 +138,14 @@ async def read_body(request: Request, max_body: int) -> bytes:
     if announced.isdecimal() and int(announced) > max_body:
         raise _too_long(max_body)
     parts, length = [], 0
+    budget: Budget | None = getattr(request.state, "budget", None)
     async for part in request.stream():
         length += len(part)
         if length > max_body:
             raise _too_long(max_body)
+        if budget is not None:
+            budget.take(len(part))
+            request.state.held += len(part)
         parts.append(part)
     request._body = b"".join(parts)  # what Request.body() would have kept
     return request._body
@@ -111,15 +156,23 @@ def _too_long(max_body: int) -> ProblemError:
     return ProblemError(413, "body-too-long", detail, "body", {"Connection": "close"})
 
 
-def _document(body: bytes) -> Upload:
+def _document(body: bytes, max_images: int) -> Upload:
     try:
-        document = ImageDocument.model_validate(json.loads(body))
-    except ValidationError as error:
-        first: dict[str, Any] = dict(error.errors()[0])
-        field = ".".join(map(str, first["loc"])) or "body"
-        raise ProblemError(422, "invalid-parameter", f"{field}: {first['msg']}", field) from None
+        found = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise ProblemError(400, "no-json", f"the body is no JSON: {error}", "body") from None
+    if isinstance(found, dict):  # before every entry of something huge is looked at
+        for field in found:
+            if field not in ImageDocument.model_fields:
+                raise _unknown(field, is_file=False)
+        if isinstance(found.get("images"), list) and len(found["images"]) > max_images:
+            raise _too_many(str(len(found["images"])), max_images)
+    try:
+        document = ImageDocument.model_validate(found)
+    except ValidationError as error:
+        first: dict[str, Any] = dict(error.errors(include_url=False, include_input=False)[0])
+        field = ".".join(map(str, first["loc"]))[:200] or "body"
+        raise ProblemError(422, "invalid-parameter", f"{field}: {first['msg']}", field) from None
     images = [(f"image[{index}]", _decoded(text, index)) for index, text in enumerate(document.images)]
     return Upload(images, document.top_k, document.tasks)
 
@@ -132,25 +185,31 @@ def _decoded(text: str, index: int) -> bytes:
         raise ProblemError(400, "no-base64", f"image {index} is no base64: {error}", f"images.{index}") from None
 
 
-async def _form(request: Request) -> Upload:
+async def _form(request: Request, max_images: int) -> Upload:
     images: list[tuple[str, bytes]] = []
     fields: dict[str, list[str]] = {"tasks": [], "top_k": []}
     try:
-        async with request.form() as form:
+        async with request.form(max_files=max_images, max_fields=MAX_NAMES) as form:
             for field, value in form.multi_items():
                 if isinstance(value, UploadFile) and field == "images":
-                    images.append((value.filename or f"image[{len(images)}]", await value.read()))
+                    name = (value.filename or f"image[{len(images)}]").encode("utf-8", "replace").decode()
+                    images.append((name, await value.read()))
                 elif isinstance(value, str) and field in fields:
                     fields[field].append(value)
                 else:
                     raise _unknown(field, is_file=isinstance(value, UploadFile))
     except HTTPException as error:
+        if str(error.detail).startswith("Too many files"):
+            raise _too_many("more", max_images) from None
         raise ProblemError(400, "no-form", f"the body is no form: {error.detail}", "body") from None
+    except (UnicodeError, LookupError) as error:
+        raise ProblemError(400, "no-form", f"the body is no form in its charset: {error}", "content-type") from None
     tasks = [name for text in fields["tasks"] for name in text.split(",")]
     return Upload(images, _top_k(fields["top_k"]), tasks or None)
 
 
 def _unknown(field: str, *, is_file: bool) -> ProblemError:
+    field = field.encode("utf-8", "replace").decode()[:100]
     expected = "call all files 'images'" if is_file else "expected images (files), tasks, top_k"
     return ProblemError(400, "unknown-field", f"unknown {'file' if is_file else 'field'} {field!r}; {expected}", field)
 

@@ -254,6 +254,15 @@ class StoreReader:
         with self._registry.reading() as session:
             return session.scalar(select(func.max(EventRow.id))) or 0
 
+    def moment(self) -> tuple[int, list[TaskRecord], list[Path]]:
+        """Return the version, the tasks that were not removed, and the live paths, all at one moment."""
+        query = select(TaskRow).where(TaskRow.removed_at.is_(None)).order_by(TaskRow.number)
+        with self._registry.reading() as session:
+            version = session.scalar(select(func.max(EventRow.id))) or 0
+            tasks = [queries.task_record(row) for row in session.scalars(query)]
+            live = queries.children(session, PathRow.state == "live", order=queries.IN_PUBLISHED_ORDER)
+            return version, tasks, [child.path for child in live]
+
     def events(self) -> list[EventRecord]:
         """Return everything that happened to the system, oldest first."""
         with self._registry.reading() as session:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -90,6 +90,35 @@ class Classified:
     settled: int
 
 
+class Prepared:
+    """An image as the inputs of networks need it: squeezed to some sides, each once.
+
+    Args:
+        image: An RGB image of any size.
+        sides: Sides that are needed. Where they are named, the image itself is let go of.
+    """
+
+    def __init__(self, image: Image.Image, sides: Iterable[int] = ()) -> None:
+        self._known = {side: squeeze(image, side) for side in sorted(set(sides))}
+        self._image = None if self._known else image
+
+    def squeezed(self, side: int) -> UInt8Array:
+        """Return the image, shape ``[side, side, 3]``.
+
+        Raises:
+            ValueError: Sides were named, and this is none of them.
+        """
+        if side not in self._known:
+            if self._image is None:
+                raise ValueError(f"the image was prepared for the sides {sorted(self._known)}, not for {side}")
+            self._known[side] = squeeze(self._image, side)
+        return self._known[side]
+
+
+Squeezable = Image.Image | Prepared
+"""What can be classified."""
+
+
 class Classifier:
     """Classifies images with the live paths of a system.
 
@@ -118,6 +147,7 @@ class Classifier:
     ) -> None:
         self._store, self._backbone, self._precision = store, backbone, precision
         self._device = device or choose_device()
+        self._newest = -1
         self.modules = Modules(backbone, store.components.load, self._device, limit=memory_limit)
 
     def edition(self, known: Edition | None = None) -> Edition:
@@ -126,15 +156,14 @@ class Classifier:
         Args:
             known: The edition of before.
         """
-        version = self._store.version()
-        if known is not None and known.version == version:
+        if known is not None and known.version == self._store.version():
             return known
-        records = {record.name: record for record in self._store.tasks()}
-        paths = {path.task: path for path in self._store.live_paths()}
+        version, records, live = self._store.moment()
+        paths = {path.task: path for path in live}
         tasks = {
-            name: self._live(name, record.classes, paths[name], is_private=record.is_private)
-            for name, record in records.items()
-            if name in paths
+            record.name: self._live(record.name, record.classes, paths[record.name], is_private=record.is_private)
+            for record in records
+            if record.name in paths
         }
         network = Network(
             (task.route for task in tasks.values()), self._module_of, channels_last=self._backbone.is_convolutional
@@ -157,19 +186,20 @@ class Classifier:
         return self.modules.get(part.slot, part.digest)
 
     def classify(
-        self, edition: Edition, images: Sequence[Image.Image], wanted: Mapping[str, Sequence[int]]
+        self, edition: Edition, images: Sequence[Squeezable], wanted: Mapping[str, Sequence[int]]
     ) -> Classified:
         """Return the logits of some tasks for some images each.
 
         Args:
             edition: The paths that answer.
-            images: RGB images of any size.
+            images: RGB images of any size, or what was prepared of them.
             wanted: Names of tasks, and for each the indices of its images, ascending and each once.
 
         Raises:
             ComponentError: A component is missing or damaged; names it.
             UnknownNameError: The edition has no such task.
         """
+        self._forget(edition)
         pixels = _Pixels(images)
         entries = {
             task.route.entry: Entry(partial(_inputs, pixels, task), task.compute.arithmetic)
@@ -188,6 +218,14 @@ class Classifier:
                 settled += len(close)
         return Classified(logits, answers.asked, answers.computed, settled)
 
+    def _forget(self, edition: Edition) -> None:
+        """Let go of what no live path needs any more, when a newer edition is asked for the first time."""
+        if edition.version > self._newest:
+            self._newest = edition.version
+            self.modules.keep(
+                {(part.slot, part.digest) for task in edition.tasks.values() for part in task.route.parts}
+            )
+
     def _settle(self, task: LiveTask, pixels: _Pixels, rows: Rows) -> LogitArray:
         parts = [(part.slot, self._module_of(part)) for part in task.route.parts]
         chain = Chain(parts, channels_last=self._backbone.is_convolutional)
@@ -199,16 +237,12 @@ class Classifier:
 class _Pixels:
     """The images of a batch, squeezed once for every side of an input."""
 
-    def __init__(self, images: Sequence[Image.Image]) -> None:
-        self._images = images
-        self._known: dict[tuple[int, int], UInt8Array] = {}
+    def __init__(self, images: Sequence[Squeezable]) -> None:
+        self._images = [image if isinstance(image, Prepared) else Prepared(image) for image in images]
 
     def squeezed(self, rows: Rows, side: int) -> UInt8Array:
         """Return some images, shape ``[rows, side, side, 3]``."""
-        for row in rows:
-            if (row, side) not in self._known:
-                self._known[row, side] = squeeze(self._images[row], side)
-        return np.stack([self._known[row, side] for row in rows])
+        return np.stack([self._images[row].squeezed(side) for row in rows])
 
 
 def _inputs(pixels: _Pixels, task: LiveTask, rows: Rows) -> torch.Tensor:

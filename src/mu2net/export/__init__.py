@@ -1,0 +1,1 @@
+"""Hands tasks to people who do not use mu2net."""
