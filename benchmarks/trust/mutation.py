@@ -7,17 +7,26 @@ import math
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 _REPOSITORY = Path(__file__).parents[2]
-_NOTICED = ("killed", "timeout", "segfault")
-# A changed program may never end. What tests took while it was counted who runs what is several times their usual.
-_PATIENCE = {"timeout_multiplier": 0.5, "timeout_constant": 120.0}
+_EMPTY = "tests/nothing/test_nothing.py"
+
+_FASTEST = 120.0
+"""No run of the tests is ended before this many seconds, however fast the clean one was."""
+
+_PATIENCE = 5.0
+"""A changed program may never end: its tests may take this many times as long as those of the program as it is."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +36,7 @@ class Mutated:
     Args:
         mutants: Mutants in all.
         sample: Those whose tests ran.
-        outcomes: How many were "killed" (a test failed), "survived", met "no tests", and so on: ``mutmut``'s own words.
+        outcomes: How many were "killed" (a test failed), "timed out", or "survived".
         unnoticed: Names of those that no test noticed, also those that change nothing of what the program does.
     """
 
@@ -38,7 +47,7 @@ class Mutated:
 
     @property
     def score(self) -> float:
-        """Share of the sample that was noticed: killed, or its tests did not end or crashed."""
+        """Share of the sample that was noticed: a test failed, or did not end."""
         return 1.0 - len(self.unnoticed) / self.sample
 
     def interval(self) -> tuple[float, float]:
@@ -55,10 +64,12 @@ def measure_mutation(
     repository: Path = _REPOSITORY,
     mutate: str = "src/mu2net/store",
     tests: Sequence[str] = ("tests/store", "tests/formats"),
+    workers: int | None = None,
 ) -> Mutated:
     """Change a copy of the program in small ways, one at a time, and return what its tests noticed.
 
-    It takes hours: stopped, and called again with the same folder, it goes on.
+    ``mutmut`` makes the mutants; all tests run for each, those of the changed module first, until one fails. It takes
+    hours: stopped, and called again with the same folder, it goes on.
 
     Args:
         folder: Where the copy is made, with all that is known of it so far.
@@ -67,46 +78,50 @@ def measure_mutation(
         repository: What is copied: the files that git knows, as they are now.
         mutate: The folder whose files are changed.
         tests: Those that should notice.
+        workers: How many mutants are tried at a time; one per core by default.
 
     Raises:
         RuntimeError: The tests fail without a change, or the program has changed since the folder was made.
     """
-    project = folder / "project"
+    project, ledger = folder / "project", folder / "outcomes.json"
     if not project.exists():
-        _copy(repository, project, mutate, tests)
+        _copy(repository, project, mutate)
     elif any((repository / name).read_bytes() != _bytes(project / name) for name in _listed(repository, "src", *tests)):
-        raise RuntimeError(f"{project} was made of another program: delete it, or name another folder")
-    if not _outcomes(project):
-        _mutmut(project, ["none of them"])  # it makes all mutants, and counts who runs what, before it looks for names
-    known = _outcomes(project)
-    names = sorted(known)
+        raise RuntimeError(f"{project} was made of another program: delete {folder}, or name another one")
+    names = _mutants(project)
+    known: dict[str, str] = json.loads(ledger.read_text()) if ledger.exists() else {}
+    total = len(names)
     random.Random(seed).shuffle(names)  # noqa: S311 - a sample, not a secret: the first of a larger one, too
     sample = names[:count]
-    output = _mutmut(project, missing) if (missing := [name for name in sample if known[name] is None]) else ""
-    known = _outcomes(project)
-    found = {name: outcome for name in sample if (outcome := known[name]) is not None}
-    if len(found) < len(sample):
-        raise RuntimeError(f"{len(sample) - len(found)} mutants have no outcome:\n{output[-2000:]}")
-    unnoticed = tuple(sorted(name for name, outcome in found.items() if outcome not in _NOTICED))
-    return Mutated(len(names), len(found), dict(sorted(Counter(found.values()).items())), unnoticed)
+    missing = [name for name in sample if name not in known]
+    if missing:
+        limit = max(_FASTEST, _PATIENCE * _clean_seconds(project, tests))
+        with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+            tried = {pool.submit(_try, project, name, tests, limit): name for name in missing}
+            for future in as_completed(tried):
+                known[tried[future]] = future.result()
+                draft = ledger.with_suffix(".draft")
+                draft.write_text(json.dumps(known, indent=1))
+                draft.replace(ledger)
+    found = {name: known[name] for name in sample}
+    unnoticed = tuple(sorted(name for name, outcome in found.items() if outcome == "survived"))
+    return Mutated(total, len(found), dict(sorted(Counter(found.values()).items())), unnoticed)
 
 
-def _copy(repository: Path, project: Path, mutate: str, tests: Sequence[str]) -> None:
+def _copy(repository: Path, project: Path, mutate: str) -> None:
     for name in _listed(repository):
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(repository / name, project / name)
-    also = [
-        path.name
-        for path in sorted(project.iterdir())
-        if path.name not in ("mutants", "pyproject.toml", "src", "tests")
-    ]
+    (project / _EMPTY).parent.mkdir(exist_ok=True)
+    (project / _EMPTY).write_text("def test_nothing():\n    assert True\n")
+    kept = ("mutants", "pyproject.toml", "src", "tests")
     options = {
         "source_paths": ["src"],
         "only_mutate": [f"{mutate}/*.py"],  # and those of the folders in it
-        "also_copy": also,
-        "pytest_add_cli_args": ["-p", "no:cacheprovider", "--timeout=0"],
-        "pytest_add_cli_args_test_selection": list(tests),
-        **_PATIENCE,
+        "also_copy": [path.name for path in sorted(project.iterdir()) if path.name not in kept],
+        "pytest_add_cli_args_test_selection": [
+            _EMPTY
+        ],  # only its mutants are wanted: its own way of running tests is slow
     }
     with (project / "pyproject.toml").open("a") as file:
         file.write("\n[tool.mutmut]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in options.items()))
@@ -122,18 +137,61 @@ def _bytes(file: Path) -> bytes | None:
     return file.read_bytes() if file.is_file() else None
 
 
-def _mutmut(project: Path, names: list[str]) -> str:
-    environment = {**os.environ, "PYTHONPATH": str(project / "mutants" / "src"), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "mutmut", "run", "--max-children", str(os.cpu_count() or 1), *names]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True, env=environment)  # noqa: S603 - our own tests
-    return done.stdout + done.stderr
+def _mutants(project: Path) -> list[str]:
+    """Return the names of all mutants, sorted; they are made where they are not there yet."""
+    for is_last in (False, True):
+        names: set[str] = set()
+        for file in sorted((project / "mutants").rglob("*.meta")):
+            names.update(json.loads(file.read_text())["exit_code_by_key"])
+        if names:
+            return sorted(names)
+        command = [sys.executable, "-m", "mutmut", "run", "none of them"]
+        environment = {**os.environ, "PYTHONPATH": str(project / "mutants" / "src")}
+        done = subprocess.run(command, cwd=project, capture_output=True, text=True, env=environment)  # noqa: S603
+        if is_last:
+            raise RuntimeError(f"mutmut made no mutants:\n{(done.stdout + done.stderr)[-2000:]}")
+    raise AssertionError
 
 
-def _outcomes(project: Path) -> dict[str, str | None]:
-    """Return what became of every mutant, by its name; ``None`` where it was not tried."""
-    from mutmut.stats import status_by_exit_code
+def _clean_seconds(project: Path, tests: Sequence[str]) -> float:
+    """Return how long the tests take without a change.
 
-    codes: dict[str, int | None] = {}
-    for file in sorted((project / "mutants").rglob("*.meta")):
-        codes.update(json.loads(file.read_text())["exit_code_by_key"])
-    return {name: None if code is None else status_by_exit_code[code] for name, code in codes.items()}
+    Raises:
+        RuntimeError: One fails.
+    """
+    started = time.monotonic()
+    done = subprocess.run(_pytest(tests), capture_output=True, text=True, **_options(project, ""))  # noqa: S603 - our own tests
+    if done.returncode:
+        raise RuntimeError(f"tests fail without a change:\n{done.stdout[-2000:]}")
+    return time.monotonic() - started
+
+
+def _try(project: Path, name: str, tests: Sequence[str], limit: float) -> str:
+    """Run the tests with one mutant, those of its module first, and return what became of it."""
+    module = name.rpartition(".")[0].rpartition(".")[2]
+    first = [f"{tests[0]}/test_{module}.py"] if (project / tests[0] / f"test_{module}.py").exists() else []
+    process = subprocess.Popen(  # noqa: S603 - our own tests
+        _pytest([*first, *tests]),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        **_options(project, name),
+    )
+    try:
+        return "killed" if process.wait(limit) else "survived"
+    except subprocess.TimeoutExpired:
+        return "timed out"
+    finally:
+        with suppress(ProcessLookupError):  # with all that it started
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _pytest(tests: Sequence[str]) -> list[str]:
+    return [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--timeout=0", *tests]
+
+
+def _options(project: Path, name: str) -> dict[str, Any]:
+    folder = project / "mutants"
+    environment = {"PYTHONPATH": str(folder / "src"), "MUTANT_UNDER_TEST": name, "OMP_NUM_THREADS": "1"}
+    return {"cwd": folder, "env": {**os.environ, **environment}}

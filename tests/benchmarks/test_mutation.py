@@ -1,4 +1,4 @@
-"""Mutation testing, of a program of two functions."""
+"""Mutation testing, of a program of two functions, one of which nobody tests."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from benchmarks.trust import mutation
 from benchmarks.trust.mutation import Mutated, measure_mutation
 
 PROGRAM = """
@@ -13,23 +14,25 @@ def add(a, b):
     return a + b
 
 
-def double(a):
-    return a * 2
-
-
 def unused(a):
     return a - 1
 """
 TESTS = """
-from little.numbers import add, double
+from little.numbers import add
 
 
 def test_add():
     assert add(1, 2) == 3
+"""
 
 
-def test_double_of_two():
-    assert double(2) == 4
+SLOW = """
+import time
+from little.numbers import add
+
+
+def test_add():
+    time.sleep(0 if add(1, 2) == 3 else 600)
 """
 
 
@@ -53,20 +56,30 @@ def measure(tmp_path, repository, count):
     return measure_mutation(tmp_path / "mutants", count, repository=repository, mutate="src/little", tests=["tests"])
 
 
-def test_noticed_and_untested_changes_are_told_apart(tmp_path, repository):
+def test_noticed_and_unnoticed_changes_are_told_apart(tmp_path, repository, monkeypatch):
     """A larger sample goes on with a smaller one; of another program nothing is taken over."""
-    first = measure(tmp_path, repository, 2)
-    assert first.sample == 2
-    (repository / "tests" / "test_numbers.py").write_text(TESTS + "    assert double(3) == 6\n")
-    with pytest.raises(RuntimeError, match=r"made of another program: delete it"):
-        measure(tmp_path, repository, 2)
+    first = measure(tmp_path, repository, 1)
+    assert first.sample == 1
+    (repository / "tests" / "test_numbers.py").write_text(TESTS + "    assert add(1, 1) == 2\n")
+    with pytest.raises(RuntimeError, match=r"made of another program: delete"):
+        measure(tmp_path, repository, 1)
     (repository / "tests" / "test_numbers.py").write_text(TESTS)
     mutated = measure(tmp_path, repository, 1000)
-    assert mutated.sample == mutated.mutants == sum(mutated.outcomes.values()) > 4
-    assert mutated.outcomes["no tests"] >= 2
+    assert mutated.sample == mutated.mutants == sum(mutated.outcomes.values()) > 2
+    assert set(mutated.outcomes) == {"killed", "survived"}
     assert {name.split("x_")[1].split("__")[0] for name in mutated.unnoticed} == {"unused"}
-    assert mutated.score == 1 - mutated.outcomes["no tests"] / mutated.mutants
+    assert mutated.score == mutated.outcomes["killed"] / mutated.mutants
     assert set(first.unnoticed) <= set(mutated.unnoticed)
+    monkeypatch.setattr(mutation, "_try", lambda *_: pytest.fail("all of them are known"))
+    assert measure(tmp_path, repository, 1000) == mutated
+
+
+def test_a_change_that_never_ends_is_noticed(tmp_path, repository, monkeypatch):
+    (repository / "tests" / "test_numbers.py").write_text(SLOW)
+    subprocess.run(["git", "add", "."], cwd=repository, check=True)
+    monkeypatch.setattr(mutation, "_FASTEST", 8.0)
+    monkeypatch.setattr(mutation, "_PATIENCE", 0.0)
+    assert "timed out" in measure(tmp_path, repository, 1000).outcomes
 
 
 def test_tests_that_fail_without_a_change_are_no_measurement(tmp_path, repository):
