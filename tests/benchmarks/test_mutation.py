@@ -68,7 +68,7 @@ def test_noticed_and_unnoticed_changes_are_told_apart(tmp_path, repository, monk
     assert mutated.sample == mutated.mutants == sum(mutated.outcomes.values()) > 2
     assert set(mutated.outcomes) == {"killed", "survived"}
     assert {name.split("x_")[1].split("__")[0] for name in mutated.unnoticed} == {"unused"}
-    assert mutated.score == mutated.outcomes["killed"] / mutated.mutants
+    assert mutated.score == pytest.approx(mutated.outcomes["killed"] / mutated.mutants)
     assert set(first.unnoticed) <= set(mutated.unnoticed)
     monkeypatch.setattr(mutation, "_try", lambda *_: pytest.fail("all of them are known"))
     assert measure(tmp_path, repository, 1000) == mutated
