@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mu2net.data import decode
 from mu2net.data.decode import decode_rgb, load_images, squeeze
 from mu2net.errors import ConfigError, ImageError
 
@@ -124,7 +123,7 @@ def test_first_frame_of_an_animation(encoded):
     assert rgb(data)[0, 0].tolist() == [255, 0, 0]
 
 
-def test_a_bomb_is_refused_before_it_is_decoded(monkeypatch, encoded):
+def test_a_bomb_is_refused_before_it_is_decoded(encoded):
     header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
     small = encoded(Image.new("RGB", (1, 1)))
     start = small.index(b"IHDR") + 4
@@ -133,9 +132,18 @@ def test_a_bomb_is_refused_before_it_is_decoded(monkeypatch, encoded):
     bomb = small[:start] + header + struct.pack(">I", zlib.crc32(b"IHDR" + header)) + small[start + 17 :]
     with pytest.raises(ImageError, match=r"in row 3 is too large: expected at most 89,478,485 pixels"):
         rgb(bomb)
-    monkeypatch.setattr(decode, "MAX_PIXELS", 100)
-    with pytest.raises(ImageError, match=r"found 11 x 10"):
-        rgb(Image.new("L", (11, 10)))
+    with pytest.raises(ImageError, match=r"expected at most 100 pixels, found 11 x 10"):
+        decode_rgb(Image.new("L", (11, 10)), "in row 3", max_pixels=100)
+
+
+def test_an_icon_may_have_a_few_pictures_and_not_very_many(encoded):
+    icon = encoded(Image.new("RGB", (32, 32), "red"), "ICO", sizes=[(16, 16), (32, 32)])
+    assert rgb(icon).shape == (32, 32, 3)
+    many = icon[:4] + (257).to_bytes(2, "little") + icon[6:]
+    with pytest.raises(ImageError, match=r"is an icon of 257 pictures; expected at most 256; save one of them as PNG"):
+        rgb(many)
+    with pytest.raises(ImageError, match=r"expected at most 1,000 pixels, found 32 x 32"):
+        decode_rgb(icon, "in row 3", max_pixels=1000)
 
 
 def test_bad_images_are_named(tmp_path, encoded, picture):

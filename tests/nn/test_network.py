@@ -139,7 +139,8 @@ def test_a_convolutional_network_answers_as_each_path_alone():
     answers = world.run(world.network(paths), wanted)
     for path in paths:
         alone = world.alone(path, wanted[path.id])
-        torch.testing.assert_close(answers.logits[path.id], alone, rtol=0, atol=1e-5)
+        largest = alone.abs().max().item()  # an image in company is rounded otherwise, by a part of what is summed
+        torch.testing.assert_close(answers.logits[path.id], alone, rtol=0, atol=1e-4 * largest)
 
 
 def test_different_inputs_are_never_shared():
@@ -194,10 +195,10 @@ def test_bad_requests_are_refused():
         world.network([path, path])
 
 
-@pytest.mark.parametrize(("root", "side"), [(VIT, None), ("efficientnet-lite0", 32)])
-def test_a_part_computes_what_the_chain_computes(root, side):
+@pytest.mark.parametrize(("root", "side", "own"), [(VIT, None, [1, -2]), ("efficientnet-lite0", 32, [1, 2])])
+def test_a_part_computes_what_the_chain_computes(root, side, own):
     world = World(root, side)
-    path = world.path("a", [1, -2])
+    path = world.path("a", own)
     chain = world.chain(path)
     route = world.route(path)
     assert [part.computed_as for part in route.parts] == [chain.computed_as(i) for i in range(len(chain))]

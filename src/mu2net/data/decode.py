@@ -31,6 +31,9 @@ MAX_PIXELS = 89_478_485
 MAX_ENCODED = 2**28
 """The longest image file that is read, in bytes."""
 
+MAX_ICONS = 256
+"""An icon (an ICO file) of more pictures is refused: they may all be the same bytes, and Pillow reads every one."""
+
 FORMATS = (
     "AVIF",
     "BMP",
@@ -108,14 +111,21 @@ def _check_file(encoded: bytes | Path, name: str) -> None:
 
 
 def _check_icon(encoded: bytes | Path, name: str, max_pixels: int) -> None:
-    """Refuse a large PNG in an ICO file: Pillow decodes it when it opens the file, before anybody knows its size."""
+    """Refuse a large PNG in an ICO file: Pillow decodes it when it opens the file, before anybody knows its size.
+
+    And an icon of very many pictures, through all of which Pillow looks first.
+    """
     if isinstance(encoded, bytes):
-        head = encoded[:4]
+        head = encoded[:6]
     else:
         with encoded.open("rb") as file:
-            head = file.read(4)
-    if head != b"\0\0\1\0":
+            head = file.read(6)
+    if head[:4] != b"\0\0\1\0":
         return
+    if (count := int.from_bytes(head[4:], "little")) > MAX_ICONS:
+        raise ImageError(
+            f"image {name} is an icon of {count:,} pictures; expected at most {MAX_ICONS:,}; save one of them as PNG"
+        )
     data = encoded if isinstance(encoded, bytes) else encoded.read_bytes()
     start = data.find(_PNG)
     while start >= 0:
