@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # A process per core, of one thread each, as in evolution: threads of several processes only wait for each other.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest

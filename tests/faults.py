@@ -10,7 +10,7 @@ from mu2net.store.files import Files
 STEPS = ("create", "write", "sync", "set_mode", "rename", "sync_folder", "read", "size", "is_file", "is_folder")
 """The steps up to the commit of what is recorded."""
 
-ALL_STEPS = (*STEPS, "remove", "names", "modified", "stamp")
+ALL_STEPS = (*STEPS, "remove", "remove_folder", "names", "modified", "stamp")
 """All steps; ``stamp`` also comes after a commit."""
 
 

@@ -32,6 +32,7 @@ from mu2net.store.collect import Collected
 from mu2net.store.provenance import Origin, Provenance, SlotProvenance
 from mu2net.store.removal import Removal
 from mu2net.store.repair import Repaired
+from mu2net.store.transfer import Imported
 from mu2net.store.usage import TaskUsage, Usage
 from mu2net.system.summary import (
     ChildSummary,
@@ -84,6 +85,7 @@ class FakeSystem:
     verification: Verification
     repaired: Repaired
     removed: tuple[str, ...]
+    elsewhere: tuple[str, ...]
     events: list[object]
     unevolved, damaged = PETS, DAMAGED
 
@@ -206,6 +208,15 @@ class FakeSystem:
         observer(Preparing("copying", 1, 2))
         return Backup(12, 30, 4_500_000)
 
+    def import_task(self, other: Path, name: str, **options: Any) -> Imported:
+        self._note("import_task", other=other, name=name, **options)
+        here = options["as_name"] or name
+        return Imported(here, f"{here}/0/1/2", ("flowers", here), 12, 30, 4_500_000)
+
+    def export_system(self, directory: Path, tasks: Sequence[str] | None = None) -> list[Imported]:
+        self._note("export_system", directory=directory, tasks=tasks)
+        return [Imported(name, f"{name}/0/0/0", (name,), 2, 0, 1_000) for name in tasks or ("pets",)]
+
     def provenance(self, name: str) -> Provenance:
         self._note("provenance", name=name)
         at = datetime(2026, 11, 1, 12, 30, tzinfo=UTC)
@@ -215,7 +226,7 @@ class FakeSystem:
             SlotProvenance("stem", Digest("a" * 64), (root,), ()),
             SlotProvenance("norm", Digest("b" * 64), (own,), (Digest("d" * 64), Digest("e" * 64))),
         )
-        return Provenance(name, "pets/0/1/2", ("flowers", "pets"), slots, self.removed)
+        return Provenance(name, "pets/0/1/2", ("flowers", "pets"), slots, self.removed, self.elsewhere)
 
     def plan_removal(self, name: str, *, with_influence: bool) -> Removal:
         self._note("plan_removal", name=name, with_influence=with_influence)
@@ -261,7 +272,7 @@ def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[FakeSystem]:
         tasks_of_it = [PETS_EVOLVED, FLOWERS]  # noqa: RUF012
         verification = INTACT
         repaired = Repaired((Digest("a" * 64),), ())
-        removed = ()
+        removed = elsewhere = ()
         events: list[object] = []  # noqa: RUF012
 
     monkeypatch.setattr(mu2net.system, "System", Fresh)

@@ -4,6 +4,7 @@ import importlib
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from mu2net.core.path import Metrics
 from mu2net.errors import UnknownComponentError, UnknownNameError
+from mu2net.store import collect as collecting
 from mu2net.store.collect import GRACE, collect, compact_history
 from mu2net.store.files import Files
 from mu2net.store.reach import files_of, kept_paths
@@ -309,3 +311,57 @@ def test_what_is_needed_again_meanwhile_stays(grown, monkeypatch):
     assert len(looks) == 3
     assert files(grown) == before
     assert [event for event in grown.events() if event.kind == "files_collected"] == []
+
+
+def test_what_is_used_again_between_the_two_looks_stays(grown, learn, monkeypatch):
+    """``letters`` makes by chance what is about to go, and drops it again before it goes."""
+    old = grown.child("digits/0/0/0").path
+    going = of(grown, old.id) - of(grown, "root", "digits/1/0/0")
+    assert len(going) > 3
+    original, entered = grown.registry.writing, []
+
+    @contextmanager
+    def writing():
+        entered.append(None)
+        if len(entered) == 2:
+            with monkeypatch.context() as patch:
+                patch.setattr(grown.registry, "writing", original)
+                assert learn(grown, "letters", grown.root(), 11).digests == old.digests
+                learn(grown, "letters", grown.root(), 55)
+        with original() as session:
+            yield session
+
+    with monkeypatch.context() as patch:
+        patch.setattr(grown.registry, "writing", writing)
+        collect(grown, grace=NOW, is_dry=False)
+    assert verify_files(grown) == []
+    assert going & files(grown), "it was taken back"
+    collect(grown, grace=NOW, is_dry=False)
+    assert verify_files(grown) == []
+    assert not going & files(grown)
+
+
+def test_a_crash_after_any_file_leaves_none_that_is_missed(grown, monkeypatch):
+    """A momentum may go in another transaction than its component, and the crash may come between."""
+
+    class Crash(BaseException):
+        pass
+
+    remove, before = grown.components.remove, files(grown)
+
+    def crash(digest):
+        remove(digest)
+        raise Crash
+
+    monkeypatch.setattr(collecting, "BATCH", 1)
+    monkeypatch.setattr(grown.components, "remove", crash)
+    crashes = 0
+    while True:
+        try:
+            collect(grown, grace=NOW, is_dry=False)
+        except Crash:
+            crashes += 1
+            assert verify_files(grown) == []
+        else:
+            break
+    assert len(before) - len(files(grown)) == crashes > 5

@@ -7,7 +7,7 @@ import itertools
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,6 +19,7 @@ from mu2net.store.collect import GRACE, collect
 from mu2net.store.reach import files_of
 from mu2net.store.repair import quarantine, repair
 from mu2net.store.store import Store
+from mu2net.store.transfer import export_system, import_task
 from mu2net.store.verify import check_files, damaged_files, verify_files
 from tests.faults import ALL_STEPS, FaultyFiles, Killed
 
@@ -267,6 +268,47 @@ def test_a_place_that_fails_leaves_the_backup_of_before(grown, failure, tmp_path
             break
     assert at > 10
     assert seen == {frozenset({"digits"}), frozenset({"digits", "letters"})}
+
+
+def test_import(chain, failure, tmp_path, make_store):
+    """What was there stays, what comes is there whole or not at all, and the other system is as it was."""
+    other = make_store(tmp_path / "other")
+    learned = [path.task for path in chain.live_paths()]
+
+    def after(store: Store) -> None:
+        assert verify_files(store) == []
+        found = [path.task for path in store.live_paths()]
+        assert found in ([], ["c"])
+        assert [task.name for task in store.tasks()] == found
+        assert [path.task for path in chain.live_paths()] == learned
+
+    def act(store: Store) -> None:
+        if not store.live_paths():
+            import_task(store, Store.open(chain.directory), "c")
+
+    def done(store: Store) -> None:
+        assert store.live_path("c") == chain.live_path("c")
+
+    assert each_step(other, failure, act, after, done) > 30
+
+
+def test_export_of_a_system(grown, failure, tmp_path):
+    """There is a whole new system, or none."""
+    target = tmp_path / "new"
+
+    def after(store: Store) -> None:
+        if target.exists():
+            new = Store.open(target)
+            assert verify_files(new) == []
+            assert new.live_paths() == store.live_paths()
+
+    def act(store: Store) -> None:
+        shutil.rmtree(target, ignore_errors=True)
+        export_system(store, target)
+
+    if failure.stride > 1:  # it has several hundred steps
+        failure = replace(failure, stride=19)
+    assert each_step(grown, failure, act, after, after) > 100
 
 
 def test_restore(grown, failure, tmp_path):

@@ -72,7 +72,7 @@ def test_a_newer_revision_is_refused_and_says_what_it_needs(store):
     connection.execute("UPDATE alembic_version SET version_num = '9999'")
     connection.execute("""UPDATE events SET payload = '{"version": "7.1.0"}' WHERE kind = 'registry_migrated'""")
     connection.commit()
-    with pytest.raises(FormatError, match=r"'9999', written by mu2net 7\.1\.0.*up to '0002'.*install"):
+    with pytest.raises(FormatError, match=r"'9999', written by mu2net 7\.1\.0.*up to '0003'.*install"):
         Store.open(store.directory)
     connection.execute("DROP TABLE events")
     connection.commit()
@@ -110,7 +110,7 @@ def test_what_would_run_within_our_statements_is_refused(store, statement, kind)
 
 def test_a_migration_that_does_not_arrive_is_told(registry, monkeypatch):
     monkeypatch.setattr(command, "upgrade", lambda *args: None)
-    with pytest.raises(StoreError, match=r"did not reach revision '0002'; reinstall mu2net"):
+    with pytest.raises(StoreError, match=r"did not reach revision '0003'; reinstall mu2net"):
         migrate(registry)
     assert inspect(registry.engine).get_table_names() == []
 

@@ -33,6 +33,8 @@ def provenance(
     out = console()
     out.print(_provenance_table(found))
     say(out, f"data of these tasks shaped {name}: {', '.join(found.influence)}; it began at the root {root}", "bold")
+    if found.elsewhere:
+        say(out, f"not tasks of this system, but of one that was imported from: {', '.join(found.elsewhere)}")
     for task in found.removed:
         say(
             out,

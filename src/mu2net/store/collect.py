@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path as FilePath
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from mu2net.core.component import Digest
@@ -146,23 +146,41 @@ def _remove(store: StoreReader, since: datetime | None, files: Sequence[Digest])
     """Remove those of some files that still nothing reaches.
 
     Their rows say so first, in a transaction of their own: after a crash in between, the next call removes the rest. A
-    writer that names such a file again takes that back, and the second look finds it reachable.
+    writer that names such a file again takes that back, and the file stays, even if nothing reaches it any more by the
+    time of the second look: the next call decides about it.
     """
     what = f"components of {store.directory}"
     with only_removed(what), store.registry.writing() as session:
         store.leases.forget_readers(session)
         gone = _unreachable(session, store, since, files, named_files(session))
-        for row in (ComponentRow, ProbeRow):
-            chosen = row.digest.in_(gone) & row.collected_at.is_(None)
+        for row, uses in _uses(gone):
+            chosen = uses & row.collected_at.is_(None)
             session.execute(update(row).where(chosen).values(collected_at=datetime.now(UTC)))
         session.execute(delete(CheckRow).where(CheckRow.digest.in_(gone)))
         if gone:
             recording.add_event(session, "files_collected", None, {"files": len(gone)})
     with only_removed(what), store.registry.writing() as session:
-        gone = _unreachable(session, store, since, gone, named_files(session))
+        taken_back = _taken_back(session, gone)
+        gone = [d for d in _unreachable(session, store, since, gone, named_files(session)) if d not in taken_back]
         for digest in gone:
             store.components.remove(digest)
     return gone
+
+
+def _uses(files: Sequence[Digest]) -> tuple[tuple[type[ComponentRow] | type[ProbeRow], ColumnElement[bool]], ...]:
+    """Return which rows need some files."""
+    components = ComponentRow.digest.in_(files) | ComponentRow.momentum_digest.in_(files)
+    return (ComponentRow, components), (ProbeRow, ProbeRow.digest.in_(files))
+
+
+def _taken_back(session: Session, files: Sequence[Digest]) -> set[str | None]:
+    """Return which of some files belong to rows that do not say that they were collected, among other files."""
+    (component, of_components), (probe, of_probes) = _uses(files)
+    found: set[str | None] = set(session.scalars(select(probe.digest).where(of_probes, probe.collected_at.is_(None))))
+    left = select(ComponentRow.digest, ComponentRow.momentum_digest)
+    for digest, momentum in session.execute(left.where(of_components, component.collected_at.is_(None))):
+        found |= {digest, momentum}
+    return found
 
 
 def _finish_removals(store: StoreReader, now: datetime) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,6 +64,10 @@ class Files:
     def remove(self, file: Path) -> None:
         """Remove a file."""
         file.unlink()
+
+    def remove_folder(self, folder: Path) -> None:
+        """Remove a folder with everything in it."""
+        shutil.rmtree(folder)
 
     def read(self, file: Path, limit: int = MAX_BYTES) -> bytes:
         """Return all bytes of a file; one that is larger than ``limit`` bytes is an ``OSError`` (``EFBIG``)."""

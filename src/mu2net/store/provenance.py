@@ -70,6 +70,8 @@ class Provenance:
         influence: Every task whose data shaped any parameter that it uses, its own included, sorted.
         slots: Its components from the image to the head.
         removed: Tasks of the influence that were removed, sorted.
+        elsewhere: Tasks of the influence that never were tasks of this system, sorted: another one learned them, and
+            what they shaped was imported.
     """
 
     task: str
@@ -77,6 +79,7 @@ class Provenance:
     influence: tuple[str, ...]
     slots: tuple[SlotProvenance, ...]
     removed: tuple[str, ...]
+    elsewhere: tuple[str, ...] = ()
 
 
 def provenance(store: StoreReader, task: str) -> Provenance:
@@ -97,8 +100,11 @@ def provenance(store: StoreReader, task: str) -> Provenance:
             raise ConfigError(f"task {task!r} was never evolved, so nothing shaped it yet; run: mu2net evolve {task}")
         query = select(PathSlotRow).where(PathSlotRow.path_id == row.id).order_by(PathSlotRow.position)
         slots = tuple(_slot(session, slot.slot, Digest(slot.digest)) for slot in session.scalars(query).all())
-        removed = tuple(name for name in sorted(row.influence) if _is_removed(session, name))
-        return Provenance(task, row.id, tuple(sorted(row.influence)), slots, removed)
+        influence = tuple(sorted(row.influence))
+        tasks = [queries.task_row(session, name, is_removed_too=True) for name in influence]
+        elsewhere = tuple(one.name for one in tasks if queries.is_only_known(one))
+        removed = tuple(one.name for one in tasks if one.removed_at is not None and one.name not in elsewhere)
+        return Provenance(task, row.id, influence, slots, removed, elsewhere)
 
 
 def _slot(session: Session, slot: str, digest: Digest) -> SlotProvenance:
@@ -136,7 +142,3 @@ def _origins(session: Session, slot: str, digest: Digest) -> tuple[Origin, ...]:
 def _mutation(mutations: Sequence[Mapping[str, Any]], slot: str) -> str | None:
     names = [str(mutation["name"]) for mutation in mutations]
     return next((name for name in names if name.partition(":")[2] == slot), None)
-
-
-def _is_removed(session: Session, task: str) -> bool:
-    return queries.task_row(session, task, is_removed_too=True).removed_at is not None

@@ -45,7 +45,17 @@ def task_record(row: TaskRow) -> TaskRecord:
         allow_from=None if row.allow_from is None else tuple(row.allow_from),
         deny_from=tuple(row.deny_from),
         removed_at=row.removed_at,
+        imported=row.imported,
     )
+
+
+def is_only_known(row: TaskRow) -> bool:
+    """Return whether a task was never one of this system: its data shaped a path that was imported."""
+    return row.removed_at is not None and row.imported is not None and bool(row.imported["is_only_known"])
+
+
+def _origin(row: TaskRow) -> str:
+    return "" if row.imported is None else str(row.imported["system"])
 
 
 def task_row(session: Session, name: str, *, is_removed_too: bool = False) -> TaskRow:
@@ -58,12 +68,17 @@ def task_row(session: Session, name: str, *, is_removed_too: bool = False) -> Ta
 
     Raises:
         UnknownNameError: There is no such task; names the closest match.
-        ConfigError: It was removed.
+        ConfigError: It was removed, or never was one of this system.
     """
     row = session.get(TaskRow, name)
     if row is None:
         known = select(TaskRow.name).where(TaskRow.removed_at.is_(None))
         raise UnknownNameError("task", name, session.scalars(known))
+    if is_only_known(row) and not is_removed_too:
+        raise ConfigError(
+            f"task {name!r} is no task of this system: it only shaped what was imported from {_origin(row)}; "
+            "add it, or import it from there"
+        )
     if row.removed_at is not None and not is_removed_too:
         raise ConfigError(
             f"task {name!r} was removed on {row.removed_at:%Y-%m-%d}; "

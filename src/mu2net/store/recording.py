@@ -17,7 +17,7 @@ from mu2net.core.proposal import Proposal
 from mu2net.errors import ConfigError, PrivacyError, StoreError, UnknownComponentError, UnknownNameError
 from mu2net.store.codec import metrics_to_json, mutations_to_json, proposal_to_json
 from mu2net.store.migrate import mu2net_version
-from mu2net.store.queries import compartments, task_row
+from mu2net.store.queries import compartments, is_only_known, task_row
 from mu2net.store.records import CycleRecord, CycleState, NewComponent, TrainedRecord, path_id
 from mu2net.store.schema import (
     ComponentRow,
@@ -209,15 +209,15 @@ def add_child(session: Session, cycle: CycleRecord, child: TrainedRecord, stored
     identity = path_id(cycle.task, cycle.number, child.generation, child.child)
     chain = _chain(child.proposal, stored)
     if session.get(PathRow, identity) is not None:
-        _require_equal(session, identity, chain)
+        require_equal(session, identity, [digest for _, digest in chain])
         return
     _check_parent(session, child.proposal, identity, cycle.task)
     sources = [component.new.source_digest for component in stored]
     shared = [plan.digest for plan in child.proposal.slots]
     require_components(session, {digest for digest in (*sources, *shared) if digest is not None}, identity)
     influence = influence_of(session, cycle.task, child.proposal)
-    _check_compartment(session, identity, cycle.task, influence)
-    _check_removals(session, identity, influence)
+    check_compartment(session, identity, cycle.task, influence)
+    check_removals(session, identity, influence)
     add_components(session, stored, cycle.task, identity)
     values = _child_values(session, cycle, child) | {"influence": sorted(influence)}
     session.execute(insert(PathRow).values(id=identity, **values))
@@ -268,7 +268,7 @@ def end_cycle(session: Session, cycle: CycleRecord, state: CycleState) -> None:
 
 
 def add_task(session: Session, values: Mapping[str, Any]) -> None:
-    """Write a task.
+    """Write a task; one of the same data that is only known from an import becomes one of this system.
 
     Raises:
         ConfigError: Its name is taken.
@@ -276,15 +276,73 @@ def add_task(session: Session, values: Mapping[str, Any]) -> None:
     """
     name = values["name"]
     row = session.get(TaskRow, name)
-    if row is not None:
+    is_known = row is not None and is_only_known(row)
+    if row is not None and is_known and (row.fingerprint, row.classes) != (values["fingerprint"], values["classes"]):
+        raise ConfigError(
+            f"task {name!r} is known here from what was imported, with other data (fingerprint "
+            f"{row.fingerprint[:12]}, now {values['fingerprint'][:12]}); choose another name"
+        )
+    if row is not None and not is_known:
         was_removed = "" if row.removed_at is None else f" (it was removed on {row.removed_at:%Y-%m-%d})"
         raise ConfigError(f"task {name!r} exists already{was_removed}; choose another name")
     known = set(session.scalars(select(TaskRow.name)))
     for other in (*(values.get("allow_from") or ()), *values.get("deny_from", ())):
         if other not in known:
             raise UnknownNameError("task", other, known)
-    session.execute(insert(TaskRow).values(number=next_number(session, TaskRow.number), created_at=now(), **values))
+    if is_known:
+        values = {**values, "imported": None, "removed_at": None, "created_at": now()}
+        session.execute(update(TaskRow).where(TaskRow.name == name).values(**values))
+    else:
+        number = next_number(session, TaskRow.number)
+        session.execute(insert(TaskRow).values(number=number, created_at=now(), **values))
     add_event(session, "task_added", name, {"is_private": values["is_private"]})
+
+
+def require_equal(session: Session, identity: str, digests: Sequence[str]) -> None:
+    """Check that a recorded path has these components.
+
+    Raises:
+        StoreError: It has others.
+    """
+    query = select(PathSlotRow.digest).where(PathSlotRow.path_id == identity).order_by(PathSlotRow.position)
+    recorded = session.scalars(query).all()
+    if recorded != list(digests):
+        raise StoreError(
+            f"path {identity!r} is recorded already, with other components; a recorded child is never changed: "
+            "continue behind it"
+        )
+
+
+def check_removals(session: Session, identity: str, influence: Collection[str]) -> None:
+    """Check that nothing descends any more from a task that was removed with its influence.
+
+    Raises:
+        PrivacyError: It does.
+    """
+    query = select(RemovalRow).where(RemovalRow.task.in_(list(influence)), RemovalRow.state != "undone")
+    gone = sorted({row.task for row in session.scalars(query) if row.payload["with_influence"]})
+    if gone:
+        raise PrivacyError(
+            f"path {identity!r} would be shaped by data of {gone[0]!r}, which was removed with all its influence; "
+            "nothing was recorded. Start the cycle anew, with --restart"
+        )
+
+
+def check_compartment(session: Session, identity: str, task: str, influence: Collection[str]) -> None:
+    """Check that a task's path was shaped by no data that it may not use.
+
+    Raises:
+        PrivacyError: It was.
+    """
+    rules = compartments(session)
+    others = barred(task, influence, rules)
+    if others:
+        named = ", ".join(repr(other) for other in others)
+        why = "private" if any(rules[other].is_private for other in others if other in rules) else "not allowed"
+        raise PrivacyError(
+            f"path {identity!r} would be shaped by data of {named}, which task {task!r} may not use ({why}); "
+            "nothing was recorded. Build on the root, or on paths that `mu2net provenance` shows free of it"
+        )
 
 
 def _known(session: Session, digests: Iterable[str]) -> set[Digest]:
@@ -300,16 +358,6 @@ def _chain(proposal: Proposal, stored: Sequence[StoredComponent]) -> list[tuple[
     ]
 
 
-def _require_equal(session: Session, identity: str, chain: Sequence[tuple[Slot, Digest]]) -> None:
-    query = select(PathSlotRow.digest).where(PathSlotRow.path_id == identity).order_by(PathSlotRow.position)
-    recorded = session.scalars(query).all()
-    if recorded != [digest for _, digest in chain]:
-        raise StoreError(
-            f"path {identity!r} is recorded already, with other components; a recorded child is never changed: "
-            "continue behind it"
-        )
-
-
 def _check_parent(session: Session, proposal: Proposal, identity: str, task: str) -> None:
     parent = session.get(PathRow, proposal.parent_id)
     if parent is None:
@@ -318,29 +366,6 @@ def _check_parent(session: Session, proposal: Proposal, identity: str, task: str
         raise PrivacyError(
             f"path {identity!r} has the parent {parent.id!r} of the private task {parent.task!r}; "
             "a private path may only seed its own task"
-        )
-
-
-def _check_removals(session: Session, identity: str, influence: Collection[str]) -> None:
-    """Check that nothing descends any more from a task that was removed with its influence."""
-    query = select(RemovalRow).where(RemovalRow.task.in_(list(influence)), RemovalRow.state != "undone")
-    gone = sorted({row.task for row in session.scalars(query) if row.payload["with_influence"]})
-    if gone:
-        raise PrivacyError(
-            f"path {identity!r} would be shaped by data of {gone[0]!r}, which was removed with all its influence; "
-            "nothing was recorded. Start the cycle anew, with --restart"
-        )
-
-
-def _check_compartment(session: Session, identity: str, task: str, influence: Collection[str]) -> None:
-    rules = compartments(session)
-    others = barred(task, influence, rules)
-    if others:
-        named = ", ".join(repr(other) for other in others)
-        why = "private" if any(rules[other].is_private for other in others if other in rules) else "not allowed"
-        raise PrivacyError(
-            f"path {identity!r} would be shaped by data of {named}, which task {task!r} may not use ({why}); "
-            "nothing was recorded. Build on the root, or on paths that `mu2net provenance` shows free of it"
         )
 
 

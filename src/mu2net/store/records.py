@@ -34,6 +34,7 @@ class TaskRecord:
         allow_from: The only tasks whose data may shape its paths; ``None`` for all that are not private.
         deny_from: Tasks whose data may not.
         removed_at: When it was removed, in UTC; ``None`` while it is there.
+        imported: The system that it was imported from, and its name there; ``None`` where it was added.
     """
 
     name: str
@@ -46,6 +47,7 @@ class TaskRecord:
     allow_from: tuple[str, ...] | None = None
     deny_from: tuple[str, ...] = ()
     removed_at: datetime | None = None
+    imported: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def plan_removal(store: StoreReader, task: str, *, with_influence: bool = False)
 
     Raises:
         UnknownNameError: There is no such task.
-        ConfigError: It was removed already.
+        ConfigError: It was removed already, and with influence there is nothing left that it shaped.
     """
     with store.registry.reading() as session:
         return _plan(session, task, with_influence=with_influence)
@@ -61,7 +61,8 @@ def remove_task(store: StoreReader, task: str, *, with_influence: bool = False) 
     """Remove a task: its path retires, its cycle ends, and it is listed no more.
 
     With influence, every live path that its data shaped retires too, and every running cycle ends that has such a
-    child, or that started from such a path. A process that is evolving one of them fails at its next child.
+    child, or that started from such a path. A process that is evolving one of them fails at its next child. That can
+    also be asked for of a task that was removed before without it, and of one that only shaped what was imported.
 
     Args:
         store: The system.
@@ -73,7 +74,7 @@ def remove_task(store: StoreReader, task: str, *, with_influence: bool = False) 
 
     Raises:
         UnknownNameError: There is no such task.
-        ConfigError: It was removed already.
+        ConfigError: It was removed already, and with influence there is nothing left that it shaped.
     """
     with store.registry.writing() as session:
         found = _plan(session, task, with_influence=with_influence)
@@ -83,9 +84,12 @@ def remove_task(store: StoreReader, task: str, *, with_influence: bool = False) 
         for name, number in found.cycles:
             chosen = (CycleRow.task == name) & (CycleRow.number == number)
             session.execute(update(CycleRow).where(chosen).values(state="abandoned", ended_at=at))
-        session.execute(update(TaskRow).where(TaskRow.name == task).values(removed_at=at))
         payload: dict[str, Any] = {"paths": dict(found.paths), "cycles": [list(cycle) for cycle in found.cycles]}
         payload["with_influence"] = with_influence
+        if queries.task_row(session, task, is_removed_too=True).removed_at is None:
+            session.execute(update(TaskRow).where(TaskRow.name == task).values(removed_at=at))
+        else:
+            payload["was_gone"] = True
         session.add(RemovalRow(task=task, state="open", payload=payload, at=at))
         recording.add_event(session, "task_removed", task, payload)
     return found
@@ -123,14 +127,15 @@ def undo_removal(store: StoreReader, *, grace: timedelta = GRACE, now: datetime 
         cycles = [
             (name, number) for name, number in row.payload["cycles"] if _restore_cycle(session, store, name, number)
         ]
-        session.execute(update(TaskRow).where(TaskRow.name == row.task).values(removed_at=None))
+        if not row.payload.get("was_gone"):
+            session.execute(update(TaskRow).where(TaskRow.name == row.task).values(removed_at=None))
         row.state = "undone"
         recording.add_event(session, "removal_undone", row.task, row.payload)
         return Removal(row.task, paths, tuple(cycles), row.payload["with_influence"])
 
 
 def _plan(session: Session, task: str, *, with_influence: bool) -> Removal:
-    queries.task_row(session, task)
+    was_gone = queries.task_row(session, task, is_removed_too=with_influence).removed_at is not None
     live = session.scalars(select(PathRow).where(PathRow.state == "live").order_by(PathRow.publication)).all()
     paths = {
         row.task: row.id
@@ -143,7 +148,15 @@ def _plan(session: Session, task: str, *, with_influence: bool) -> Removal:
         for cycle in running
         if cycle.task == task or (with_influence and _is_influenced(session, cycle, task))
     ]
+    if was_gone and _is_gone_for_good(session, task):
+        queries.task_row(session, task)  # says when it was removed
     return Removal(task, paths, tuple(cycles), with_influence)
+
+
+def _is_gone_for_good(session: Session, task: str) -> bool:
+    """Return whether a task was removed with its influence already, which was not undone."""
+    rows = session.scalars(select(RemovalRow).where(RemovalRow.task == task, RemovalRow.state != "undone"))
+    return any(row.payload["with_influence"] for row in rows)
 
 
 def _is_influenced(session: Session, cycle: CycleRow, task: str) -> bool:

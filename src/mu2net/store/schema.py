@@ -78,7 +78,11 @@ class Base(DeclarativeBase):
 
 
 class TaskRow(Base):
-    """A task; ``number`` counts up in the order in which tasks were added."""
+    """A task; ``number`` counts up in the order in which tasks were added.
+
+    ``imported`` says from which system it came, and its name there; where ``is_only_known`` in it is true, the task was
+    never one of this system, and is known because its data shaped a path that was imported.
+    """
 
     __tablename__ = "tasks"
     __table_args__ = (UniqueConstraint("number"),)
@@ -94,6 +98,7 @@ class TaskRow(Base):
     allow_from: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
     deny_from: Mapped[list[str]] = mapped_column(JSON, server_default=text("'[]'"))
     removed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    imported: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
 
 class ComponentRow(Base):

@@ -19,6 +19,7 @@ from mu2net.store import collect as collecting
 from mu2net.store import provenance as tracing
 from mu2net.store import removal as removing
 from mu2net.store import repair as repairing
+from mu2net.store import transfer as moving
 from mu2net.store import usage as measuring
 from mu2net.store.backup import Backup
 from mu2net.store.collect import GRACE, Collected
@@ -26,6 +27,7 @@ from mu2net.store.provenance import Provenance
 from mu2net.store.removal import Removal
 from mu2net.store.repair import Repaired
 from mu2net.store.store import Store
+from mu2net.store.transfer import Imported
 from mu2net.store.usage import Usage
 from mu2net.store.verify import Depth
 from mu2net.system.summary import Verification
@@ -94,6 +96,48 @@ class Upkeep:
             StoreError: A file cannot be read or written.
         """
         return copying.backup(self._store, where, lambda done, total: observer(Preparing("copying", done, total)))
+
+    def import_task(
+        self,
+        other: Path | str,
+        name: str,
+        *,
+        as_name: str | None = None,
+        renamed: Mapping[str, str] | None = None,
+        is_private: bool = False,
+    ) -> Imported:
+        """Bring a task of another system of the same root here: its live path, its provenance, and its compartment.
+
+        Parameters that are here already are not copied. The images stay where they are: evolving the task here needs
+        them, predicting does not.
+
+        Args:
+            other: The folder of the other system.
+            name: The task's name there.
+            as_name: Its name here; the same by default.
+            renamed: Other names here for tasks that shaped it, by their names there.
+            is_private: Whether it is private here even if it is public there.
+
+        Raises:
+            ConfigError: The two systems have different roots, the task was never evolved there, or its name is taken.
+            PrivacyError: Data shaped it that may not shape it here.
+            UnknownNameError: There is no such task there.
+        """
+        names = {**(renamed or {}), **({} if as_name is None else {name: as_name})}
+        return moving.import_task(self._store, Store.open(other), name, renamed=names, is_private=is_private)
+
+    def export_system(self, directory: Path | str, tasks: Sequence[str] | None = None) -> list[Imported]:
+        """Make a new system of some tasks of this one, with their live paths and their provenance.
+
+        Args:
+            directory: The folder of the new system, which must not exist.
+            tasks: The tasks; by default all that were evolved and are not private. A private one must be named.
+
+        Raises:
+            ConfigError: The folder exists, or a task was never evolved.
+            UnknownNameError: There is no such task.
+        """
+        return moving.export_system(self._store, Path(directory), tasks)
 
     def provenance(self, name: str) -> Provenance:
         """Return whose data shaped a task's live path: every component's origin, and all tasks together.
