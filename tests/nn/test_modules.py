@@ -88,6 +88,14 @@ def test_a_component_that_cannot_be_loaded_leaves_no_trace(root, load):
     assert (len(modules), modules.num_bytes, modules.loads) == (0, 0, 0)
 
 
-def test_modules_can_be_finished(root, load):
-    modules = Modules(root.backbone, load, CPU, finish=lambda module: module.double())
-    assert modules.get(*block(0)).mlp.fc1.weight.dtype == torch.float64
+def test_a_component_may_have_variants_too(root, load, loads):
+    modules = Modules(root.backbone, load, CPU, variants={"double": lambda module: module.double()})
+    plain, double = modules.get(*block(0)), modules.get(*block(0), "double")
+    assert modules.get(*block(0), "double") is double
+    assert (plain.mlp.fc1.weight.dtype, double.mlp.fc1.weight.dtype) == (torch.float32, torch.float64)
+    assert modules.num_bytes == module_bytes(plain) + module_bytes(double) == 3 * module_bytes(plain)
+    assert loads == ["block_00", "block_00"]
+    modules.keep({(*block(0), "double")})
+    assert modules.num_bytes == module_bytes(double)
+    with pytest.raises(KeyError, match="half"):
+        modules.get(*block(1), "half")

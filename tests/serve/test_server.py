@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -216,3 +217,16 @@ def test_version_6(start):
     server = start("--host", "::1")
     assert server.url.startswith("http://[::1]:")
     assert httpx.get(f"{server.url}/healthz").status_code == 200
+
+
+def test_the_change_of_accuracy_is_said_before_it_is_served(start, png):
+    server = start("--precision", "int8")
+    answer = httpx.post(f"{server.url}/v1/tasks/one/predict", content=png, headers={"content-type": "image/png"})
+    assert answer.status_code == 200
+    code, said = server.stop()
+    assert code == 0
+    for name in ("one", "two"):
+        (line,) = [line for line in said.splitlines() if line.startswith(f"{name}: validation accuracy ")]
+        assert re.search(
+            r"[0-9.]+ % as trained, [0-9.]+ % in int8 \([+-][0-9.]+ points; \d+ of 24 labels changed\)", line
+        )

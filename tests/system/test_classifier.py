@@ -8,10 +8,11 @@ import torch
 from PIL import Image
 
 from mu2net.data.decode import decode_rgb
-from mu2net.errors import ComponentError, UnknownNameError
+from mu2net.errors import ComponentError, ConfigError, UnknownNameError
 from mu2net.nn.modules import Modules
+from mu2net.nn.roots import load_root
 from mu2net.system import System
-from mu2net.system.classifier import TIE, Classifier, Prepared, _near_ties
+from mu2net.system.classifier import TIE, Classifier, Prepared, _near_ties, require_int8
 
 
 @pytest.fixture
@@ -97,7 +98,7 @@ def test_what_no_path_needs_any_more_is_let_go_of(evolved, images):
     classifier.classify(edition, images, wanted)
     classifier.classify(later, images, {"one": [0]})
     digests = {slot.digest for slot in evolved.path("one").slots}
-    assert {digest for _, digest in classifier.modules._modules} == digests
+    assert {digest for _, digest, _ in classifier.modules._modules} == digests
     assert classifier.modules.num_bytes == sum(size for _, size in classifier.modules._modules.values())
 
 
@@ -131,10 +132,62 @@ def test_another_arithmetic_for_all_paths(evolved, images):
     assert {task.compute.precision for task in rounded.edition().tasks.values()} == {"bfloat16"}
 
 
+def test_8_bit_integers(evolved, images):
+    """Answers are those of every path alone in 8 bits, whoever keeps it company."""
+    classifier = evolved.classifier(precision="int8")
+    edition = classifier.edition()
+    rows = range(len(images))
+    together = classifier.classify(edition, images, {"one": rows, "two": rows})
+    exact = evolved.classifier()
+    expected = exact.classify(exact.edition(), images, {"one": rows, "two": rows})
+    assert {task.precision for task in edition.tasks.values()} == {"int8"}
+    assert together.computed < together.asked, "they share slots as before"
+    assert classifier.modules.num_bytes < exact.modules.num_bytes
+    for name in ("one", "two"):
+        assert together.logits[name].tolist() != expected.logits[name].tolist()
+        np.testing.assert_allclose(together.logits[name], expected.logits[name], atol=0.1)
+        for row in rows:
+            (alone,) = classifier.classify(edition, images, {name: [row]}).logits[name]
+            assert alone.argmax() == together.logits[name][row].argmax()
+            np.testing.assert_allclose(alone, together.logits[name][row], atol=2e-2)
+
+
+def test_a_path_that_may_not_change_runs_as_it_was_trained(evolved, images):
+    asked = []
+
+    def judge(path):
+        asked.append(path.task)
+        return path.task == "two"
+
+    classifier = evolved.classifier(precision="int8", judge=judge)
+    edition = classifier.edition()
+    assert [(task.name, task.precision) for task in edition.tasks.values()] == [("one", "float32"), ("two", "int8")]
+    found = classifier.classify(edition, images, {"one": [0, 1], "two": [0, 1]})
+    exact = evolved.classifier()
+    expected = exact.classify(exact.edition(), images, {"one": [0, 1], "two": [0, 1]})
+    np.testing.assert_allclose(found.logits["one"], expected.logits["one"], atol=1e-5)
+    assert found.logits["two"].tolist() != expected.logits["two"].tolist()
+    assert found.computed == found.asked, "they share no activation any more"
+    evolved.remove("one")
+    assert set(classifier.edition(edition).tasks) == {"two"}
+    assert asked == ["one", "two"], "once for every path"
+    assert evolved.classifier(precision="float32", judge=judge).edition().tasks["two"].precision == "float32"
+    assert asked == ["one", "two"], "nobody is asked where nothing changes"
+
+
+def test_int8_is_for_transformers_on_a_cpu(evolved):
+    with pytest.raises(ConfigError, match="this root is convolutional; use float32"):
+        require_int8(load_root("efficientnet-lite0", image_size=32).backbone, torch.device("cpu"))
+    with pytest.raises(ConfigError, match="runs on the CPU, not on 'cuda'"):
+        require_int8(evolved._backbone, torch.device("cuda"))
+
+
 def test_every_component_is_loaded_once_for_all_paths(evolved, images, monkeypatch):
     asked = []
     get = Modules.get
-    monkeypatch.setattr(Modules, "get", lambda self, slot, digest: asked.append(digest) or get(self, slot, digest))
+    monkeypatch.setattr(
+        Modules, "get", lambda self, slot, digest, variant="": asked.append(digest) or get(self, slot, digest)
+    )
     classifier = evolved.classifier()
     classifier.classify(classifier.edition(), [Image.new("RGB", (9, 5))], {"one": [0], "two": [0]})
     digests = {slot.digest for name in ("one", "two") for slot in evolved.path(name).slots}

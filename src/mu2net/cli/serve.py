@@ -14,10 +14,21 @@ from mu2net.cli.session import open_system
 from mu2net.errors import ConfigError, UnknownNameError
 
 if TYPE_CHECKING:
-    from mu2net.nn.precision import Precision
+    from mu2net.core.path import Path as NetworkPath
+    from mu2net.system import System
+    from mu2net.system.arithmetic import Change
+    from mu2net.system.classifier import Judge, ServingPrecision
 
-PRECISIONS: dict[str, Precision | None] = {"float32": "float32", "bf16": "bfloat16", "recorded": None}
+PRECISIONS: dict[str, ServingPrecision | None] = {
+    "float32": "float32",
+    "bf16": "bfloat16",
+    "int8": "int8",
+    "recorded": None,
+}
 """What a user may ask for."""
+
+_MEASURED = ("bf16", "int8")
+"""What is measured for every task before it is served so."""
 
 
 def serve(
@@ -58,8 +69,14 @@ def serve(
         float, typer.Option(metavar="SECONDS", min=0, help="How often to look for new tasks; 0 for never.")
     ] = 1.0,
     precision: Annotated[
-        str, typer.Option(metavar="NAME", help="float32, bf16, or recorded: as every path was trained.")
+        str,
+        typer.Option(
+            metavar="NAME", help="float32, bf16, int8 (measured first), or recorded: as every path was trained."
+        ),
     ] = "float32",
+    force: Annotated[
+        bool, typer.Option("--force", help="Serve in --precision also what loses more than 0.5 points of accuracy.")
+    ] = False,
     system: SystemOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -92,7 +109,8 @@ def serve(
     limit = None if memory_limit is None else parse_size("--memory-limit", memory_limit)
     with open_system(context, system) as opened:
         tokens = None if auth is None else Tokens.read(auth)
-        classifier = opened.classifier(precision=PRECISIONS[precision], memory_limit=limit)
+        judge = _measuring(opened, precision, force=force) if precision in _MEASURED else None
+        classifier = opened.classifier(precision=PRECISIONS[precision], memory_limit=limit, judge=judge)
         app = create_app(classifier, settings, tokens)
         if tokens is not None:
             for name in tokens.unknown_tasks(task.name for task in opened.tasks()):
@@ -111,3 +129,32 @@ def serve(
                 say(console(), f"serving {plural(len(tasks), 'task')} of {opened.directory} at {url} (try {url}/docs)")
 
         run(app, listening, tell, drain=settings.drain, connections=max_connections, proxies=proxy or [])
+
+
+def _measuring(system: System, precision: str, *, force: bool) -> Judge:
+    """Return what measures a path in an arithmetic, says what changes, and decides whether it is served so."""
+
+    def judge(path: NetworkPath) -> bool:
+        wanted = PRECISIONS[precision]
+        assert wanted is not None
+        change = system.precision_change(path, wanted)
+        may = force or change.is_small
+        style = "" if change.is_small else "yellow"
+        say(
+            error_console(),
+            f"{path.task}: {_told(change, precision)}{'' if may else '; it is served as trained'}",
+            style,
+        )
+        return may
+
+    return judge
+
+
+def _told(change: Change, precision: str) -> str:
+    if change.problem:
+        return f"{precision} was not measured, because its images cannot be read ({change.problem})"
+    points = 100 * (change.after - change.before)
+    return (
+        f"validation accuracy {100 * change.before:.2f} % as trained, {100 * change.after:.2f} % in {precision} "
+        f"({points:+.2f} points; {change.changed} of {change.images} labels changed)"
+    )

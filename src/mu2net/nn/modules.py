@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 import torch
 from torch import nn
@@ -18,6 +18,10 @@ def module_bytes(module: nn.Module) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
+Key = tuple[Slot, Digest, str]
+"""A slot, the component that fills it, and the variant of its module."""
+
+
 class Modules:
     """The modules that are in memory, one for every component and slot.
 
@@ -27,7 +31,8 @@ class Modules:
         device: Where the modules live.
         limit: Most bytes of their parameters; ``None`` for no limit. What a slot needs at the moment is loaded even
             where it is larger than that by itself.
-        finish: Changes a module after it was filled, for instance into other arithmetic; returns it, or another.
+        variants: What changes a module after it was filled, for instance into other arithmetic, by name; each returns
+            the module, or another one.
     """
 
     def __init__(
@@ -37,30 +42,33 @@ class Modules:
         device: torch.device,
         *,
         limit: int | None = None,
-        finish: Callable[[nn.Module], nn.Module] | None = None,
+        variants: Mapping[str, Callable[[nn.Module], nn.Module]] | None = None,
     ) -> None:
-        self._backbone, self._load, self._device, self._limit, self._finish = backbone, load, device, limit, finish
-        self._modules: OrderedDict[tuple[Slot, Digest], tuple[nn.Module, int]] = OrderedDict()
+        self._backbone, self._load, self._device, self._limit = backbone, load, device, limit
+        self._variants = variants or {}
+        self._modules: OrderedDict[Key, tuple[nn.Module, int]] = OrderedDict()
         self.num_bytes = self.loads = 0
 
     def __len__(self) -> int:
         return len(self._modules)
 
-    def get(self, slot: Slot, digest: Digest) -> nn.Module:
+    def get(self, slot: Slot, digest: Digest, variant: str = "") -> nn.Module:
         """Return the module of a component in a slot, in evaluation mode, on the device.
 
         Args:
             slot: The slot.
             digest: The component.
+            variant: Name of a variant; ``""`` for the module as it is.
 
         Raises:
             ComponentError: It is missing or damaged.
+            KeyError: There is no such variant.
             RootError: Its tensors do not fit the slot.
         """
-        key = (slot, digest)
+        key = (slot, digest, variant)
         if key not in self._modules:
             module = self._backbone.module(slot, self._load(digest)).to(self._device).eval()
-            module = module if self._finish is None else self._finish(module)
+            module = self._variants[variant](module) if variant else module
             self._modules[key] = (module, module_bytes(module))
             self.num_bytes += self._modules[key][1]
             self.loads += 1
@@ -73,11 +81,11 @@ class Modules:
             _, (_, size) = self._modules.popitem(last=False)
             self.num_bytes -= size
 
-    def keep(self, wanted: Collection[tuple[Slot, Digest]]) -> None:
+    def keep(self, wanted: Collection[Key]) -> None:
         """Let go of all modules but some.
 
         Args:
-            wanted: Slots and components that stay.
+            wanted: Those that stay.
         """
         for key in [key for key in self._modules if key not in wanted]:
             self.num_bytes -= self._modules.pop(key)[1]

@@ -33,11 +33,13 @@ class Part:
         slot: The slot.
         digest: The component that fills it.
         computed_as: What is computed there, see ``Chain.computed_as``.
+        variant: Which variant of the component's module computes, see ``Modules``; ``entry`` of the route tells it too.
     """
 
     slot: Slot
     digest: Digest
     computed_as: str
+    variant: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Route:
     parts: tuple[Part, ...]
 
     @classmethod
-    def of(cls, name: str, entry: str, path: Path, backbone: Backbone) -> Route:
+    def of(cls, name: str, entry: str, path: Path, backbone: Backbone, variant: str = "") -> Route:
         """Return the route of a path; none of its components is loaded.
 
         Args:
@@ -63,16 +65,20 @@ class Route:
             entry: Canonical description of what enters.
             path: The path.
             backbone: What its slots compute.
+            variant: Which variant of the components' modules computes.
         """
         slots = [component.slot for component in path.components]
         block = class_token_block(slots, head_reads_tokens=not backbone.is_convolutional)
         parts = [
             Part(
-                component.slot, component.digest, name_computation(component.slot, is_class_token_block=index == block)
+                component.slot,
+                component.digest,
+                name_computation(component.slot, is_class_token_block=index == block),
+                variant,
             )
             for index, component in enumerate(path.components)
         ]
-        return cls(name, entry, tuple(parts))
+        return cls(name, f"{entry}|{variant}" if variant else entry, tuple(parts))
 
     @cached_property
     def keys(self) -> tuple[PrefixKey, ...]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,12 +15,14 @@ from PIL import Image
 from mu2net.core.path import Path
 from mu2net.data.decode import squeeze
 from mu2net.data.task import UInt8Array
+from mu2net.errors import ConfigError
 from mu2net.nn.backbone import Backbone
 from mu2net.nn.chain import Chain
+from mu2net.nn.int8 import to_int8
 from mu2net.nn.modules import Modules
 from mu2net.nn.network import Entry, Network, Part, Route, Rows
 from mu2net.nn.precision import Precision, choose_device
-from mu2net.search.arithmetic import path_compute
+from mu2net.search.arithmetic import path_compute, path_precision
 from mu2net.store.store import Store
 from mu2net.train.augment import Pipeline
 from mu2net.train.compute import Compute
@@ -28,10 +31,16 @@ from mu2net.train.evaluate import predict_logits
 LogitArray = NDArray[np.float32]
 """Logits, shape ``[images, classes]``."""
 
+Judge = Callable[[Path], bool]
+"""Says whether a path may run in another arithmetic than it was trained with."""
+
 PREDICTION_BATCH = 16
 """Images per batch of the forward pass that settles every answer: a path by itself, filled up to this shape."""
 
-TIE: Mapping[Precision, float] = {"float32": 1e-4, "bfloat16": 2**-5}
+ServingPrecision = Precision | Literal["int8"]
+"""``int8``: linear layers in 8-bit integers, the rest in float32."""
+
+TIE: Mapping[ServingPrecision, float] = {"float32": 1e-4, "bfloat16": 2**-5, "int8": 2**-5}
 """Two best logits closer than this (times the largest magnitude, where that is above 1) are a near tie."""
 
 
@@ -46,6 +55,7 @@ class LiveTask:
         path: Its live path.
         side: Side of the square input, in pixels.
         compute: Device, arithmetic and input format.
+        precision: What it computes in.
         route: The path as the network sees it.
     """
 
@@ -55,6 +65,7 @@ class LiveTask:
     path: Path
     side: int
     compute: Compute
+    precision: ServingPrecision
     route: Route
 
 
@@ -134,6 +145,11 @@ class Classifier:
         precision: Arithmetic of all paths; ``None`` for that which each was trained with.
         memory_limit: Most bytes of parameters that are kept in memory; ``None`` for no limit.
         device: Where to run; the best that there is by default.
+        judge: Asked once for every path whether it may run in ``precision``; where not, it runs as it was trained. All
+            may by default.
+
+    Raises:
+        ConfigError: The network, or the device, cannot compute in ``precision``.
     """
 
     def __init__(
@@ -141,14 +157,19 @@ class Classifier:
         store: Store,
         backbone: Backbone,
         *,
-        precision: Precision | None = None,
+        precision: ServingPrecision | None = None,
         memory_limit: int | None = None,
         device: torch.device | None = None,
+        judge: Judge | None = None,
     ) -> None:
-        self._store, self._backbone, self._precision = store, backbone, precision
+        self._store, self._backbone, self._precision, self._judge = store, backbone, precision, judge
         self._device = device or choose_device()
         self._newest = -1
-        self.modules = Modules(backbone, store.components.load, self._device, limit=memory_limit)
+        self._verdicts: dict[str, bool] = {}
+        if precision == "int8":
+            require_int8(backbone, self._device)
+        variants = {"int8": to_int8}
+        self.modules = Modules(backbone, store.components.load, self._device, limit=memory_limit, variants=variants)
 
     def edition(self, known: Edition | None = None) -> Edition:
         """Return the live paths of now; ``known`` itself where nothing happened since.
@@ -172,18 +193,22 @@ class Classifier:
 
     def _live(self, name: str, classes: tuple[str, ...], path: Path, *, is_private: bool) -> LiveTask:
         side = Pipeline.from_hparams(path.hparams).image_size
-        recorded = path_compute(self._backbone, path, self._device)
-        compute = (
-            recorded
-            if self._precision in (None, recorded.precision)
-            else Compute.of(self._backbone, self._device, self._precision or recorded.precision)
-        )
+        precision = self._precision if self._may_change(path) else None
+        compute = serving_compute(self._backbone, path, self._device, precision)
         entry = f"{Pipeline(side).canonical()}|{compute.canonical()}"
-        route = Route.of(name, entry, path, self._backbone)
-        return LiveTask(name, classes, is_private, path, side, compute, route)
+        route = Route.of(name, entry, path, self._backbone, "int8" if precision == "int8" else "")
+        return LiveTask(name, classes, is_private, path, side, compute, precision or compute.precision, route)
+
+    def _may_change(self, path: Path) -> bool:
+        """Return whether a path may run in the arithmetic that was asked for."""
+        if self._judge is None or self._precision in (None, path_precision(path)):
+            return True
+        if path.id not in self._verdicts:
+            self._verdicts[path.id] = self._judge(path)
+        return self._verdicts[path.id]
 
     def _module_of(self, part: Part) -> torch.nn.Module:
-        return self.modules.get(part.slot, part.digest)
+        return self.modules.get(part.slot, part.digest, part.variant)
 
     def classify(
         self, edition: Edition, images: Sequence[Squeezable], wanted: Mapping[str, Sequence[int]]
@@ -210,7 +235,7 @@ class Classifier:
         logits, settled = {}, 0
         for name, found in answers.logits.items():
             logits[name] = found.cpu().numpy()
-            close = _near_ties(logits[name], TIE[edition.tasks[name].compute.precision])
+            close = _near_ties(logits[name], TIE[edition.tasks[name].precision])
             if len(close):
                 rows = tuple(np.asarray(wanted[name])[close].tolist())
                 logits[name] = logits[name].copy()
@@ -223,7 +248,7 @@ class Classifier:
         if edition.version > self._newest:
             self._newest = edition.version
             self.modules.keep(
-                {(part.slot, part.digest) for task in edition.tasks.values() for part in task.route.parts}
+                {(part.slot, part.digest, part.variant) for task in edition.tasks.values() for part in task.route.parts}
             )
 
     def _settle(self, task: LiveTask, pixels: _Pixels, rows: Rows) -> LogitArray:
@@ -232,6 +257,36 @@ class Classifier:
         logits = predict_logits(chain, pixels.squeezed(rows, task.side), task.compute, batch_size=PREDICTION_BATCH)
         found: LogitArray = logits.numpy()
         return found
+
+
+def serving_compute(
+    backbone: Backbone, path: Path, device: torch.device, precision: ServingPrecision | None
+) -> Compute:
+    """Return how a path runs in an arithmetic; ``None`` for that which it was trained with.
+
+    Args:
+        backbone: What its slots compute.
+        path: The path.
+        device: Where it runs.
+        precision: The arithmetic. What ``int8`` leaves is float32.
+    """
+    recorded = path_compute(backbone, path, device)
+    wanted = "float32" if precision == "int8" else precision
+    return recorded if wanted in (None, recorded.precision) else Compute.of(backbone, device, wanted)
+
+
+def require_int8(backbone: Backbone, device: torch.device) -> None:
+    """Check that paths can run in ``int8``.
+
+    Raises:
+        ConfigError: They cannot: the network consists of convolutions, or the device is no CPU.
+    """
+    if backbone.is_convolutional:
+        raise ConfigError(
+            "int8 is for the linear layers of vision transformers, and this root is convolutional; use float32"
+        )
+    if device.type != "cpu":
+        raise ConfigError(f"int8 runs on the CPU, not on {device.type!r}; use bf16 there")
 
 
 class _Pixels:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from mu2net.core.path import Path
 from mu2net.errors import ConfigError, ImageError
 from mu2net.nn.backbone import Backbone
-from mu2net.nn.precision import Precision
 from mu2net.search.events import Observer, ignore
 from mu2net.store.store import Store
-from mu2net.system import inference, many
-from mu2net.system.classifier import Classifier, Edition
+from mu2net.system import arithmetic, inference, many
+from mu2net.system.arithmetic import Change
+from mu2net.system.classifier import Classifier, Edition, Judge, ServingPrecision
 from mu2net.system.summary import Prediction
 from mu2net.system.upkeep import Upkeep
 
@@ -85,14 +85,34 @@ class Answering(Upkeep):
         chosen = many.choose_tasks(names, known, list(self._edition.tasks))
         return many.predict_many(self._classifier, self._edition, chosen, images, top, observer, on_bad_image)
 
-    def classifier(self, *, precision: Precision | None = None, memory_limit: int | None = None) -> Classifier:
+    def classifier(
+        self,
+        *,
+        precision: ServingPrecision | None = None,
+        memory_limit: int | None = None,
+        judge: Judge | None = None,
+    ) -> Classifier:
         """Return what classifies images with all live paths at once, for programs that keep it.
 
         Args:
             precision: Arithmetic of all paths; ``None`` for that which each was trained with.
             memory_limit: Most bytes of parameters that are kept in memory; ``None`` for no limit.
+            judge: Asked once for every path whether it may run in ``precision``; where not, it runs as it was trained.
+
+        Raises:
+            ConfigError: The network, or the device, cannot compute in ``precision``.
         """
-        return Classifier(self._store, self._backbone, precision=precision, memory_limit=memory_limit)
+        return Classifier(self._store, self._backbone, precision=precision, memory_limit=memory_limit, judge=judge)
+
+    def precision_change(self, path: Path, precision: ServingPrecision, *, observer: Observer = ignore) -> Change:
+        """Measure what another arithmetic changes about a path's answers, on the validation images of its task.
+
+        Args:
+            path: A live path.
+            precision: The arithmetic.
+            observer: Told about progress.
+        """
+        return arithmetic.measure_change(self._store, self._backbone, path, precision, observer)
 
     def _live(self, name: str) -> Path:
         path = self._store.live_path(name)
