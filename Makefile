@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-crash test-fuzz check format docs bench bench-speed bench-roofline bench-trust bench-serving clean
+.PHONY: setup demo test test-all test-crash test-fuzz check format docs bench bench-speed bench-roofline bench-trust bench-serving clean
 
 setup: $(STAMP)
 
@@ -18,6 +18,10 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest -n 2
+
+# Also what takes long.
+test-all: setup
+	$(BIN)/python -m pytest -n 2 --exhaustive
 
 # Errors and crashes at every step, and a thousand killed processes, which takes a while; `make test` has some of both.
 test-crash: setup

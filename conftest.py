@@ -52,8 +52,16 @@ def write_pictures(
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add what some tests do more of where there is time."""
     parser.addoption(
-        "--exhaustive", action="store_true", help="errors and crashes at every step of tests/store/test_faults.py"
+        "--exhaustive", action="store_true", help="also what takes long: thorough tests, and failures at every step"
     )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what takes long, unless it is asked for."""
+    if not config.getoption("exhaustive"):
+        slow = [item for item in items if item.get_closest_marker("thorough")]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in slow]
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ def test_systems_to_break_are_whole(tmp_path):
     assert verify_files(store) == []
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.thorough)])
 def test_every_injected_damage_is_found_and_named(tmp_path, seed):
     found = inject(tmp_path / "system", 150, seed)
     assert found.missed == found.crashes == ()
@@ -49,14 +49,14 @@ def test_a_damage_that_is_not_found_is_counted(tmp_path, monkeypatch):
 
 def test_processes_that_publish_together_lose_nothing(tmp_path):
     """In a process of its own: it forks."""
-    command = [sys.executable, "-m", "benchmarks.trust", "--only", "together", "--processes", "4", "--each", "6"]
+    command = [sys.executable, "-m", "benchmarks.trust", "--only", "together", "--processes", "3", "--each", "6"]
     output = tmp_path / "trust.json"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     options = ["--work", str(tmp_path), "--output", str(output)]
     done = subprocess.run([*command, *options], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(output.read_text())["details"]["together"]
-    assert (found["publications"], found["expected"], found["lost"]) == (24, 24, 0)
+    assert (found["publications"], found["expected"], found["lost"]) == (18, 18, 0)
     assert (found["errors"], found["damages"]) == ([], [])
     assert min(found["reads"], found["collections"], found["collected"]) > 0
 
@@ -91,14 +91,14 @@ def test_coverage_counts_lines_and_branches(tmp_path):
 
 def test_killed_processes_lose_nothing(tmp_path):
     """In a process of its own: it forks, and replaces the executor."""
-    command = [sys.executable, "-m", "benchmarks.trust", "--only", "kills", "--kills", "8", "--work", str(tmp_path)]
+    command = [sys.executable, "-m", "benchmarks.trust", "--only", "kills", "--kills", "5", "--work", str(tmp_path)]
     output = tmp_path / "trust.json"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([*command, "--output", str(output)], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     written = json.loads(output.read_text())
     killed = written["details"]["kills"]
-    assert killed["kills"] >= 8
+    assert killed["kills"] >= 5
     assert killed["cycles"] >= 1
     assert (killed["paths_lost"], killed["damages"], killed["differences"]) == (0, 0, 0)
     assert written["figures"] == {"paths_lost": 0, "groups_redone": killed["groups_redone"]}

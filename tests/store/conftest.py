@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -109,45 +110,52 @@ def make_tensors() -> Callable[..., dict[str, torch.Tensor]]:
     return tensors
 
 
+def teach(store: Store, name: str, parent: CorePath, seed: int, **options: object) -> CorePath:
+    """Add a task where it is missing, and publish a child of a parent for it."""
+    if name not in {known.name for known in store.tasks()}:
+        store.add_task(replace(task(name), **options))
+    cycle = store.start_cycle(name, "mu2net", seed, {"live": [path.id for path in store.live_paths()]})
+    child = store.record_child(cycle, trained(parent, seed))
+    probe = {"logits": torch.full((2, 3), float(seed))}
+    return store.publish(cycle, child.id, Metrics(0.9, 1, test=0.8), probe, {})
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
+def learn() -> Callable[..., CorePath]:
+    return teach
+
+
+@pytest.fixture(scope="session")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folders of the systems below, each made once; tests get copies."""
+    folder = tmp_path_factory.mktemp("systems")
+    create(folder / "store").add_task(task())
+    chain, grown = (Store.open(shutil.copytree(folder / "store", folder / name)) for name in ("chain", "grown"))
+    a = teach(chain, "a", chain.root(), 11)
+    b = teach(chain, "b", a, 12)
+    teach(chain, "c", b, 13)
+    teach(chain, "d", chain.root(), 14)
+    first = teach(grown, "digits", grown.root(), 11)
+    cycle = grown.start_cycle("digits", "mu2net", 2, {})
+    grown.record_child(cycle, trained(first, 12))
+    grown.record_child(cycle, trained(first, 13, child=1))
+    grown.publish(cycle, "digits/1/0/0", Metrics(0.9, 1), {"logits": torch.ones(2)}, {})
+    return folder
+
+
+@pytest.fixture
+def store(templates: Path, tmp_path: Path) -> Store:
     """A system with a root and the public task ``digits``."""
-    made = create(tmp_path / "system")
-    made.add_task(task())
-    return made
+    return Store.open(shutil.copytree(templates / "store", tmp_path / "system"))
 
 
 @pytest.fixture
-def learn(make_task: Callable[..., TaskRecord], make_child: Callable[..., TrainedRecord]) -> Callable[..., CorePath]:
-    """Adds a task where it is missing, and publishes a child of a parent for it."""
-
-    def run(store: Store, name: str, parent: CorePath, seed: int, **options: object) -> CorePath:
-        if name not in {known.name for known in store.tasks()}:
-            store.add_task(replace(make_task(name), **options))
-        cycle = store.start_cycle(name, "mu2net", seed, {"live": [path.id for path in store.live_paths()]})
-        child = store.record_child(cycle, make_child(parent, seed))
-        probe = {"logits": torch.full((2, 3), float(seed))}
-        return store.publish(cycle, child.id, Metrics(0.9, 1, test=0.8), probe, {})
-
-    return run
-
-
-@pytest.fixture
-def chain(store: Store, learn: Callable[..., CorePath]) -> Store:
+def chain(templates: Path, tmp_path: Path) -> Store:
     """A system whose task ``b`` is cloned from ``a``, and ``c`` from ``b``; ``d`` starts at the root."""
-    a = learn(store, "a", store.root(), 11)
-    b = learn(store, "b", a, 12)
-    learn(store, "c", b, 13)
-    learn(store, "d", store.root(), 14)
-    return store
+    return Store.open(shutil.copytree(templates / "chain", tmp_path / "system"))
 
 
 @pytest.fixture
-def grown(store: Store, learn: Callable[..., CorePath], make_child: Callable[..., TrainedRecord]) -> Store:
+def grown(templates: Path, tmp_path: Path) -> Store:
     """A system whose task ``digits`` was published twice, and has a child that never was."""
-    first = learn(store, "digits", store.root(), 11)
-    cycle = store.start_cycle("digits", "mu2net", 2, {})
-    store.record_child(cycle, make_child(first, 12))
-    store.record_child(cycle, make_child(first, 13, child=1))
-    store.publish(cycle, "digits/1/0/0", Metrics(0.9, 1), {"logits": torch.ones(2)}, {})
-    return store
+    return Store.open(shutil.copytree(templates / "grown", tmp_path / "system"))

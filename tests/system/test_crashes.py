@@ -183,13 +183,14 @@ def ended(pid):
         return True
 
 
+@pytest.mark.thorough
 @needs_proc
 def test_the_command_with_worker_processes(copy_of):
     killed, whole = copy_of("killed"), copy_of("whole")
-    System.open(whole).evolve("one", children=12, **OPTIONS)
+    System.open(whole).evolve("one", children=6, **OPTIONS)
     store = Store.open(killed)
     arguments = [
-        *("--system", killed, "evolve", "one", "--children", "12", "--workers", "2", "--seed", "3", "--threads", "1"),
+        *("--system", killed, "evolve", "one", "--children", "6", "--workers", "2", "--seed", "3", "--threads", "1"),
         *("--generation-size", "2", "--batch-size", "16", "--num-validations", "2"),
         *("--examples-per-validation", "48", "--set", "opt_lr=0.1", "--agent", "mu2net"),
     ]
@@ -198,7 +199,7 @@ def test_the_command_with_worker_processes(copy_of):
     workers = children_of(process.pid)
     process.kill()
     assert process.wait() == -signal.SIGKILL
-    assert 1 <= len(store.history("one")) < 12
+    assert 1 <= len(store.history("one")) < 6
     assert store.live_path("one") is None
     assert len(workers) == 2
     wait_until(lambda: all(ended(worker) for worker in workers))
