@@ -34,6 +34,7 @@ from mu2net.store.removal import Removal
 from mu2net.store.repair import Repaired
 from mu2net.store.transfer import Imported
 from mu2net.store.usage import TaskUsage, Usage
+from mu2net.system.arithmetic import Change
 from mu2net.system.summary import (
     ChildSummary,
     EvaluationSummary,
@@ -86,6 +87,8 @@ class FakeSystem:
     repaired: Repaired
     removed: tuple[str, ...]
     elsewhere: tuple[str, ...]
+    change: Change
+    verdict: bool
     events: list[object]
     unevolved, damaged = PETS, DAMAGED
 
@@ -207,6 +210,16 @@ class FakeSystem:
         self._note("backup", where=where)
         observer(Preparing("copying", 1, 2))
         return Backup(12, 30, 4_500_000)
+
+    def classifier(self, **options: Any) -> str:
+        self._note("classifier", **options)
+        if options["judge"] is not None:
+            type(self).verdict = options["judge"](network_path("pets/0/1/2", 0.95))
+        return "classifier"
+
+    def precision_change(self, path: NetworkPath, precision: Any) -> Change:
+        self._note("precision_change", path=path.id, precision=precision)
+        return self.change
 
     def import_task(self, other: Path, name: str, **options: Any) -> Imported:
         self._note("import_task", other=other, name=name, **options)
