@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ OPTIONS: dict[str, Any] = {
     "threads": 1,
 }
 ROOT = "vit:dim=16,depth=2,heads=2,patch=4,image=8"
+PER_SYSTEM = 200
+"""Kills of one system: what is compared after each grows with its history."""
 
 
 class _Here:
@@ -75,14 +78,40 @@ def kill_many(folder: Path, kills: int, seed: int = 0, progress: Callable[[int],
     """Evolve two tasks again and again, and kill the process at random moments until it was killed ``kills`` times.
 
     Args:
-        folder: Where the systems are made; it must not exist.
+        folder: Where the systems are made, one for every ``PER_SYSTEM`` kills.
         kills: How often.
         seed: Of all draws.
         progress: Told how many kills are done.
     """
     setattr(evolution, "ProcessExecutor", _Here)  # noqa: B010 - the class that it imported
     torch.set_num_threads(1)
-    draw, directory = random.Random(seed), folder / "system"  # noqa: S311 - moments, not secrets
+    draw = random.Random(seed)  # noqa: S311 - moments, not secrets
+    found: list[Killed] = []
+    while (done := sum(one.kills for one in found)) < kills:
+        place = folder / str(len(found))
+        place.mkdir()
+        wanted = min(PER_SYSTEM, kills - done)
+        tell = None if progress is None else partial(_add, progress, done)
+        found.append(_kill_one_system(place, wanted, draw, seed + len(found), tell))
+        shutil.rmtree(place)
+    return Killed(
+        kills=done,
+        paths_lost=sum(one.paths_lost for one in found),
+        groups_redone=max(one.groups_redone for one in found),
+        damages=sum(one.damages for one in found),
+        differences=sum(one.differences for one in found),
+        cycles=sum(one.cycles for one in found),
+    )
+
+
+def _add(progress: Callable[[int], None], before: int, done: int) -> None:
+    progress(before + done)
+
+
+def _kill_one_system(
+    folder: Path, kills: int, draw: random.Random, seed: int, progress: Callable[[int], None] | None
+) -> Killed:
+    directory = folder / "system"
     with System.create(directory, root=ROOT, seed=seed) as system:
         for name in TASKS:
             system.add_task(name, "demo:digits")

@@ -81,13 +81,13 @@ def root():
 @torch.inference_mode()
 def test_a_block_computes_almost_the_same_in_a_fraction_of_the_room(root):
     slot, tensors = next(part for part in root.components if part[0].name == "block_00")
-    tensors = {name: 20 * tensor if tensor.dim() > 1 else tensor for name, tensor in tensors.items()}
+    tensors = {name: 5 * tensor if tensor.dim() > 1 else tensor for name, tensor in tensors.items()}
     plain, int8 = root.backbone.module(slot, tensors), to_int8(root.backbone.module(slot, tensors))
     tokens = torch.randn(4, 5, 32, generator=torch.Generator().manual_seed(0))
     for options in ({}, {"class_token_only": True}):
         expected, found = plain(tokens, **options), int8(tokens, **options)
         assert found.shape == expected.shape
-        assert 0 < (found - expected).norm() / expected.norm() < 0.06
+        assert 0 < (found - expected).norm() / expected.norm() < 0.02
     kinds = {name: type(module) for name, module in int8.named_modules() if name.rpartition(".")[2] in ("qkv", "fc1")}
     assert set(kinds.values()) == {Int8Linear}
     assert module_bytes(int8) < 0.4 * module_bytes(plain)

@@ -285,13 +285,12 @@ def test_workers_keep_activations_for_each_other_and_nothing_depends_on_it(store
     group = make_group(store, 3)
     expected = bits(train(LocalExecutor(store), group))
     found = []
-    for limit, workers in ((0, 2), (None, 2), (10**9, 1)):
+    for limit, workers in ((None, 2), (10**9, 1)):
         with ProcessExecutor(store, "one", workers, limit) as executor:
             assert bits(train(executor, group)) == expected
         found.append(activations(store))
-    assert found[0] == []
-    assert found[1]
-    assert found[2] == found[1]
+    assert found[0]
+    assert found[1] == found[0]
     assert open_activations(store, 0) is None
     assert activations(store) == []  # a limit holds for what is there
 

@@ -56,6 +56,7 @@ def interrupt_after_first_result(monkeypatch):
     monkeypatch.setattr(Session, "_hear", interrupt)
 
 
+@pytest.mark.thorough
 def test_runs_fail_and_go_on_and_are_never_done_twice(run, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         interrupt_after_first_result(patch)
