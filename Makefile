@@ -17,11 +17,11 @@ demo: setup
 	$(BIN)/mu2net demo
 
 test: setup
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 # Also what takes long.
 test-all: setup
-	$(BIN)/python -m pytest -n 2 --exhaustive
+	$(BIN)/python -m pytest -n 2 --dist worksteal --exhaustive
 
 # Errors and crashes at every step, and a thousand killed processes, which takes a while; `make test` has some of both.
 test-crash: setup

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mu2net.cli import audit, create, demo, evolve, export, inspection, serve, space, transfer, use, verify
+from mu2net.cli import audit, create, demo, evolve, export, inspection, report, serve, space, transfer, use, verify
 from mu2net.cli.failures import CommandGroup
 from mu2net.cli.options import DEFAULT_SYSTEM, SYSTEM_VARIABLE
 from mu2net.errors import ConfigError
@@ -64,6 +64,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "export": export.export,
     "import-task": transfer.import_task,
     "export-system": transfer.export_system,
+    "report": report.report,
     "eval": use.evaluate,
     "verify": verify.verify,
     "repair": verify.repair,

@@ -1,0 +1,42 @@
+"""The command ``report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mu2net.cli.options import JsonOption, SystemOption
+from mu2net.cli.output import console, plural, say
+from mu2net.cli.session import open_system
+
+
+def report(
+    context: typer.Context,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to write the page.")] = Path(
+        "mu2net-report.html"
+    ),
+    public: Annotated[bool, typer.Option("--public", help="Leave private tasks out.")] = False,
+    system: SystemOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a page that shows the network, who shares what, what each task cost, and how it was found.
+
+    One HTML file, which needs no network. With --json, everything that it shows goes to standard output instead.
+    """
+    with open_system(context, system) as opened:
+        from mu2net.report.gather import gather
+        from mu2net.report.page import render
+        from mu2net.store.files import Files, nothing_lost
+        from mu2net.store.store import Store
+
+        found = gather(Store.open(opened.directory), with_private=not public)
+        if as_json:
+            typer.echo(found.model_dump_json(indent=2))
+            return
+        page = render(found).encode()
+        with nothing_lost(f"report {out}"):
+            Files().make_folder(out.absolute().parent)
+            Files().replace(out.absolute(), page, 0o644)
+    say(console(), f"{plural(len(found.tasks), 'task')} in {out} ({len(page) / 1e6:.1f} MB); open it in a browser")

@@ -1,0 +1,76 @@
+const COLUMNS = [
+  ["task", (task) => task.name, (value) => value],
+  ["classes", (task) => task.classes, String],
+  ["train", (task) => task.num_train, String],
+  ["test", (task) => task.num_test, String],
+  ["test accuracy", (task) => task.test?.value ?? null, (value) => percent(value)],
+  ["from", (task) => task.test?.low ?? null, (value) => percent(value, 1)],
+  ["to", (task) => task.test?.high ?? null, (value) => percent(value, 1)],
+  ["validation", (task) => task.validation?.value ?? null, (value) => percent(value)],
+  ["added", (task) => task.added_params, amount],
+  ["accounted", (task) => task.accounted_params, amount],
+  ["FLOPs", (task) => task.flops, amount],
+  ["time", (task) => task.seconds, duration],
+  ["children", (task) => task.children, String],
+  ["reused", (task) => 1 - (task.reuse[task.name] ?? 1), (value) => percent(value, 0)],
+  ["from whom", (task) => Object.entries(task.reuse).filter(([owner]) => owner !== task.name).map(([owner, share]) => `${owner} ${percent(share, 0)}`).join(", "), (value) => value],
+];
+const sorting = { column: null, isDown: false };
+
+function sortedTasks() {
+  if (sorting.column === null) return report.tasks;
+  const value = COLUMNS[sorting.column][1];
+  return [...report.tasks].sort((one, other) => {
+    const [a, b] = [value(one), value(other)];
+    if (a === null || b === null) return (a === null) - (b === null);
+    const found = typeof a === "string" ? a.localeCompare(b) : a - b;
+    return sorting.isDown ? -found : found;
+  });
+}
+
+function drawLeaderboard() {
+  const head = make("tr");
+  COLUMNS.forEach(([title], number) => {
+    const state = sorting.column !== number ? "none" : sorting.isDown ? "descending" : "ascending";
+    head.append(make("th", { scope: "col", "aria-sort": state }, make("button", { type: "button", onclick: () => {
+      sorting.isDown = sorting.column === number ? !sorting.isDown : number > 0;
+      sorting.column = number;
+      drawLeaderboard();
+    } }, title + (state === "none" ? "" : sorting.isDown ? " ↓" : " ↑"))));
+  });
+  const body = make("tbody");
+  for (const task of sortedTasks()) {
+    const row = make("tr", { "data-task": task.name, onclick: () => pin({ task: task.name }) });
+    for (const [, value, text] of COLUMNS) row.append(make("td", {}, value(task) === null ? "–" : text(value(task))));
+    body.append(row);
+  }
+  document.getElementById("leaderboard").replaceChildren(make("thead", {}, head), body);
+}
+
+/** Return the table as CSV; a cell that a spreadsheet would take for a formula is quoted with an apostrophe. */
+function asCsv() {
+  const cell = (value) => {
+    const text = value === null ? "" : String(value);
+    const safe = typeof value === "string" && /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
+    return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+  };
+  const rows = [COLUMNS.map(([title]) => title), ...sortedTasks().map((task) => COLUMNS.map(([, value]) => value(task)))];
+  return rows.map((row) => row.map(cell).join(",")).join("\r\n") + "\r\n";
+}
+
+function drawSharing() {
+  const { users, owners, params } = report.sharing, head = make("tr", {}, make("th"));
+  for (const owner of owners) head.append(make("th", { scope: "col" }, owner));
+  const body = make("tbody");
+  users.forEach((user, row) => {
+    const total = params[row].reduce((sum, one) => sum + one, 0), line = make("tr", {}, make("th", { scope: "row" }, user));
+    owners.forEach((owner, column) => {
+      const share = params[row][column] / total;
+      const cell = make("td", { title: `${user} uses ${amount(params[row][column])} parameters of ${owner}` }, share === 0 ? "" : percent(share, 0));
+      cell.style.background = `color-mix(in oklab, ${colour(owner)} ${Math.round(70 * share)}%, transparent)`;
+      line.append(cell);
+    });
+    body.append(line);
+  });
+  document.getElementById("sharing").replaceChildren(make("thead", {}, head), body);
+}

@@ -1,0 +1,285 @@
+"""Everything that the pictures of a system show, as one typed document; it becomes JSON and nothing else."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+FORMAT_VERSION: Literal[1] = 1
+
+
+class Facts(BaseModel):
+    """Base of all parts: they never change, and hold nothing that is not named."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Interval(Facts):
+    """A share with its 95 % interval.
+
+    Args:
+        value: The share, in [0, 1].
+        low: Lower end, in [0, 1].
+        high: Upper end, in [0, 1].
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+class ComponentFacts(Facts):
+    """A component that a published path used.
+
+    Args:
+        digest: Its SHA-256.
+        slot: Name of the slot that it fills.
+        kind: What is computed there.
+        num_params: Its parameters.
+        trained_by: The task whose data trained it last; ``"root"`` for the root's.
+        source: Index of the component that it was cloned from; ``None`` where that is not shown.
+        is_private: Whether a private task trained it.
+    """
+
+    digest: str
+    slot: str
+    kind: str
+    num_params: int
+    trained_by: str
+    source: int | None
+    is_private: bool
+
+
+class StepFacts(Facts):
+    """A publication: one step of the system's growth.
+
+    Args:
+        at: When, in ISO 8601.
+        task: The task.
+        path: The path that became live.
+        components: Indices of its components, from the image to the head.
+        validation: Its validation accuracy, in [0, 1].
+        test: Its test accuracy, in [0, 1].
+        added_params: Parameters that were trained for the task.
+        flops: FLOPs of one prediction.
+        seconds: Time that was spent on the task's cycles up to here, in seconds.
+        total_params: Parameters of the root and all live paths afterwards, every component once.
+        live_tasks: Tasks that have a live path afterwards.
+    """
+
+    at: str
+    task: str
+    path: str
+    components: tuple[int, ...]
+    validation: float
+    test: float | None
+    added_params: int
+    flops: int
+    seconds: float
+    total_params: int
+    live_tasks: int
+
+
+class TaskFacts(Facts):
+    """A row of the leaderboard.
+
+    Args:
+        name: The task.
+        classes: Number of classes.
+        is_private: Whether its knowledge stays its own.
+        num_train: Training images.
+        num_validation: Validation images.
+        num_test: Test images.
+        path: Its live path; ``None`` where it was never evolved.
+        components: Indices of that path's components, from the image to the head.
+        agent: The agent that found it.
+        validation: Its validation accuracy.
+        test: Its test accuracy.
+        num_params: Parameters of the whole path.
+        added_params: Parameters that were trained for it.
+        accounted_params: Parameters charged to it: each component's, divided by the tasks that use it.
+        flops: FLOPs of one prediction.
+        seconds: Time spent on its cycles, in seconds.
+        children: Children that were sampled for it.
+        reuse: Share of its parameters by the task that trained them, its own included.
+        influence: Tasks whose data shaped it, sorted.
+        hparams: Hyperparameters of its path.
+    """
+
+    name: str
+    classes: int
+    is_private: bool
+    num_train: int
+    num_validation: int
+    num_test: int
+    path: str | None
+    components: tuple[int, ...]
+    agent: str | None
+    validation: Interval | None
+    test: Interval | None
+    num_params: int
+    added_params: int
+    accounted_params: float
+    flops: int
+    seconds: float
+    children: int
+    reuse: dict[str, float]
+    influence: tuple[str, ...]
+    hparams: dict[str, int | float | str | bool]
+
+
+class MutationFacts(Facts):
+    """A change that a child drew.
+
+    Args:
+        name: What, for instance ``"clone:block_03"`` or ``"hp:opt_lr"``.
+        before: A hyperparameter's value before.
+        after: Its value after.
+        is_forced: Whether the method demanded it.
+    """
+
+    name: str
+    before: int | float | str | bool | None
+    after: int | float | str | bool | None
+    is_forced: bool
+
+
+class ChildFacts(Facts):
+    """A sampled child.
+
+    Args:
+        id: Its path.
+        cycle: Number of the cycle.
+        generation: Number of the generation.
+        parent: The path that it was cloned from.
+        quality: Best validation accuracy, in [0, 1].
+        change: Its quality minus its parent's, where both were measured on the same task; ``None`` elsewhere.
+        validations: Validation accuracy after every interval.
+        end: Time of the cycle that was spent when it was finished, in seconds, as the sum over its children.
+        seconds: Time that it took itself, in seconds.
+        trained_params: Parameters that it trained.
+        flops: FLOPs of one prediction.
+        num_params: Parameters of the whole path.
+        is_kept: Whether it joined the population.
+        is_live: Whether it serves the task.
+        mutations: What it drew.
+        hparams: Its hyperparameters.
+    """
+
+    id: str
+    cycle: int
+    generation: int
+    parent: str
+    quality: float
+    change: float | None
+    validations: tuple[float, ...]
+    end: float
+    seconds: float
+    trained_params: int
+    flops: int
+    num_params: int
+    is_kept: bool
+    is_live: bool
+    mutations: tuple[MutationFacts, ...]
+    hparams: dict[str, int | float | str | bool]
+
+
+class EffectFacts(Facts):
+    """What a kind of mutation did for the children that drew it.
+
+    Args:
+        kind: For instance ``"hp:opt_lr"``, or ``"clone"`` for all clones.
+        count: Children that drew it and whose parent was measured on the same task.
+        mean: Mean change of quality from parent to child.
+        low: Lower end of the 95 % interval of the mean.
+        high: Upper end.
+    """
+
+    kind: str
+    count: int
+    mean: float
+    low: float
+    high: float
+
+
+class SearchFacts(Facts):
+    """How the search of a task went.
+
+    Args:
+        task: The task.
+        children: Every sampled child, in the order of sampling.
+        lineage: The live path's ids, from the oldest ancestor of this task to itself.
+        effects: What mutations did, the best first.
+    """
+
+    task: str
+    children: tuple[ChildFacts, ...]
+    lineage: tuple[str, ...]
+    effects: tuple[EffectFacts, ...]
+
+
+class SharingFacts(Facts):
+    """Who uses whose parameters.
+
+    Args:
+        users: Tasks with a live path: the rows.
+        owners: The root, and tasks that trained something that is used: the columns.
+        params: Parameters of a row's path that the column's task trained.
+    """
+
+    users: tuple[str, ...]
+    owners: tuple[str, ...]
+    params: tuple[tuple[int, ...], ...]
+
+
+class SystemFacts(Facts):
+    """The system as a whole.
+
+    Args:
+        root: The root.
+        root_params: Parameters of one copy of it.
+        total_params: Parameters of the root and all live paths, every component once.
+        live_bytes: Size of their files, in bytes.
+        history_bytes: Size of files that only the history needs, in bytes.
+        seconds: Time spent on all cycles, in seconds.
+    """
+
+    root: str
+    root_params: int
+    total_params: int
+    live_bytes: int
+    history_bytes: int
+    seconds: float
+
+
+class Report(Facts):
+    """Everything that the pictures show.
+
+    Args:
+        format_version: Version of this document.
+        made_by: Version of mu2net.
+        made_at: When, in ISO 8601.
+        system: The system as a whole.
+        slots: All slots of published paths, from the image to the head.
+        components: All components of the root and of published paths.
+        root: Indices of the root's components.
+        tasks: The leaderboard, in the order in which tasks were added.
+        growth: Publications, oldest first.
+        searches: The search of every task that has children.
+        sharing: Who uses whose parameters.
+        left_out: Tasks whose search is not in it, because the document would be too large.
+    """
+
+    format_version: Literal[1] = FORMAT_VERSION
+    made_by: str
+    made_at: str
+    system: SystemFacts
+    slots: tuple[str, ...]
+    components: tuple[ComponentFacts, ...]
+    root: tuple[int, ...]
+    tasks: tuple[TaskFacts, ...]
+    growth: tuple[StepFacts, ...]
+    searches: tuple[SearchFacts, ...]
+    sharing: SharingFacts
+    left_out: tuple[str, ...] = ()

@@ -1,0 +1,298 @@
+"""Reads a system and writes down what its pictures show."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from graphlib import TopologicalSorter
+from itertools import pairwise
+from statistics import fmean, stdev
+
+from mu2net.core.component import Component, Digest
+from mu2net.core.path import ROOT_ID, Mutation, Path
+from mu2net.core.score import accounted_parameters, count_sharers
+from mu2net.report.data import (
+    ChildFacts,
+    ComponentFacts,
+    EffectFacts,
+    Interval,
+    MutationFacts,
+    Report,
+    SearchFacts,
+    SharingFacts,
+    StepFacts,
+    SystemFacts,
+    TaskFacts,
+)
+from mu2net.store.migrate import mu2net_version
+from mu2net.store.records import ChildRecord, TaskRecord
+from mu2net.store.store import Store
+from mu2net.store.usage import usage
+from mu2net.system.summary import added_parameters
+
+_Z = 1.959964
+"""Of a 95 % interval."""
+
+
+def gather(store: Store, *, with_private: bool = True) -> Report:
+    """Return everything that the pictures of a system show.
+
+    Args:
+        store: The system.
+        with_private: Whether private tasks are in it.
+    """
+    known = store.ancestors()
+    hidden = set() if with_private else {task.name for task in store.tasks() if task.is_private}
+    tasks = [task for task in store.tasks() if task.name not in hidden]
+    names = {task.name for task in tasks}
+    published = [
+        (event.at, known[event.payload["path"]])
+        for event in store.events()
+        if event.kind in ("path_published", "task_imported") and event.task in names
+    ]
+    live = [path for path in store.live_paths() if path.task in names]
+    root = store.root()
+    shown = _Components(store, [root, *(path for _, path in published), *live])
+    searches = [_search(store, task.name) for task in tasks]
+    found = usage(store)
+    return Report(
+        made_by=mu2net_version(),
+        made_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        system=SystemFacts(
+            root=store.config.root,
+            root_params=root.num_params,
+            total_params=_total_params([root, *live]),
+            live_bytes=found.live,
+            history_bytes=found.history,
+            seconds=sum(cycle.spent_seconds for task in tasks for cycle in store.cycles(task.name)),
+        ),
+        slots=_slots([root, *(path for _, path in published), *live]),
+        components=shown.facts,
+        root=shown.indices(root),
+        tasks=_tasks(store, tasks, live, shown),
+        growth=_growth(store, root, published, shown),
+        searches=tuple(search for search in searches if search.children),
+        sharing=_sharing(live),
+    )
+
+
+class _Components:
+    """The components of some paths, numbered in the order in which they come."""
+
+    def __init__(self, store: Store, paths: Iterable[Path]) -> None:
+        first: dict[Digest, Component] = {}
+        for path in paths:
+            for component in path.components:
+                first.setdefault(component.digest, component)
+        self._index = {digest: number for number, digest in enumerate(first)}
+        private = {task.name for task in store.tasks() if task.is_private}
+        records = store.component_records(first)
+        self.facts = tuple(
+            ComponentFacts(
+                digest=digest,
+                slot=component.slot.name,
+                kind=component.slot.kind,
+                num_params=component.num_params,
+                trained_by=component.task or ROOT_ID,
+                source=self._index.get(records[digest].source_digest or Digest("")),
+                is_private=component.task in private,
+            )
+            for digest, component in first.items()
+        )
+
+    def indices(self, path: Path) -> tuple[int, ...]:
+        return tuple(self._index[digest] for digest in path.digests)
+
+
+def _slots(paths: Iterable[Path]) -> tuple[str, ...]:
+    """Return all slots, each behind those that come before it in any path; adapters come before their block."""
+    before: dict[str, set[str]] = {}
+    for path in paths:
+        names = [component.slot.name for component in path.components]
+        for name in names:
+            before.setdefault(name, set())
+        for one, other in pairwise(names):
+            before[other].add(one)
+    return tuple(TopologicalSorter(before).static_order())
+
+
+def _total_params(paths: Iterable[Path]) -> int:
+    return sum({component.digest: component.num_params for path in paths for component in path.components}.values())
+
+
+def wilson(share: float, count: int) -> Interval | None:
+    """Return a share with Wilson's 95 % interval (Wilson 1927, "Probable inference"); ``None`` where nothing counted.
+
+    Args:
+        share: The share, in [0, 1].
+        count: Of how many.
+    """
+    if count < 1:
+        return None
+    middle = (share + _Z**2 / (2 * count)) / (1 + _Z**2 / count)
+    half = _Z * math.sqrt(share * (1 - share) / count + _Z**2 / (4 * count**2)) / (1 + _Z**2 / count)
+    return Interval(value=share, low=max(0.0, middle - half), high=min(1.0, middle + half))
+
+
+def _tasks(
+    store: Store, tasks: Sequence[TaskRecord], live: Sequence[Path], shown: _Components
+) -> tuple[TaskFacts, ...]:
+    paths, sharers = {path.task: path for path in live}, count_sharers(live)
+    return tuple(_task(store, task, paths.get(task.name), sharers, shown) for task in tasks)
+
+
+def _task(
+    store: Store, task: TaskRecord, path: Path | None, sharers: Mapping[Digest, int], shown: _Components
+) -> TaskFacts:
+    metrics = path.metrics if path else None
+    counts = {split: task.counts.get(split, 0) for split in ("train", "validation", "test")}
+    is_tested = metrics is not None and metrics.test is not None
+    return TaskFacts(
+        name=task.name,
+        classes=len(task.classes),
+        is_private=task.is_private,
+        num_train=counts["train"],
+        num_validation=counts["validation"],
+        num_test=counts["test"],
+        path=path.id if path else None,
+        components=shown.indices(path) if path else (),
+        agent=path.agent if path else None,
+        validation=wilson(metrics.quality, counts["validation"]) if metrics else None,
+        test=wilson(metrics.test or 0.0, counts["test"]) if metrics and is_tested else None,
+        num_params=path.num_params if path else 0,
+        added_params=added_parameters(path) if path else 0,
+        accounted_params=accounted_parameters(path, sharers) if path else 0.0,
+        flops=metrics.flops if metrics else 0,
+        seconds=sum(cycle.spent_seconds for cycle in store.cycles(task.name)),
+        children=len(store.history(task.name)),
+        reuse=_reuse(path) if path else {},
+        influence=tuple(sorted(path.influence)) if path else (),
+        hparams=dict(path.hparams) if path else {},
+    )
+
+
+def _params_by_owner(path: Path) -> dict[str, int]:
+    found: dict[str, int] = defaultdict(int)
+    for component in path.components:
+        found[component.task or ROOT_ID] += component.num_params
+    return found
+
+
+def _reuse(path: Path) -> dict[str, float]:
+    shares = {owner: params / path.num_params for owner, params in _params_by_owner(path).items()}
+    return dict(sorted(shares.items(), key=lambda item: -item[1]))
+
+
+def _growth(
+    store: Store, root: Path, published: Sequence[tuple[datetime, Path]], shown: _Components
+) -> tuple[StepFacts, ...]:
+    live: dict[str, Path] = {}
+    steps = []
+    for at, path in published:
+        task = path.task or ROOT_ID
+        live[task] = path
+        number = int(path.id.rsplit("/", 3)[1])
+        spent = [cycle.spent_seconds for cycle in store.cycles(task) if cycle.number <= number]
+        steps.append(
+            StepFacts(
+                at=at.isoformat(timespec="seconds"),
+                task=task,
+                path=path.id,
+                components=shown.indices(path),
+                validation=path.quality,
+                test=path.metrics.test if path.metrics else None,
+                added_params=added_parameters(path),
+                flops=path.metrics.flops if path.metrics else 0,
+                seconds=sum(spent),
+                total_params=_total_params([root, *live.values()]),
+                live_tasks=len(live),
+            )
+        )
+    return tuple(steps)
+
+
+def _sharing(live: Sequence[Path]) -> SharingFacts:
+    by_user = [(path.task or ROOT_ID, _params_by_owner(path)) for path in live]
+    used = set().union(*(owners for _, owners in by_user)) - {ROOT_ID}
+    users = [user for user, _ in by_user]
+    owners = (ROOT_ID, *(user for user in users if user in used), *sorted(used - set(users)))
+    params = tuple(tuple(its.get(owner, 0) for owner in owners) for _, its in by_user)
+    return SharingFacts(users=tuple(users), owners=owners, params=params)
+
+
+def _search(store: Store, task: str) -> SearchFacts:
+    records = store.children(task)
+    paths = {record.path.id: record.path for record in records}
+    children, ends = [], defaultdict[int, float](float)
+    for record in records:
+        child = _child(record, paths, ends)
+        children.append(child)
+    live = next((record.path for record in records if record.state == "live"), None)
+    lineage: list[str] = []
+    while live is not None and live.id not in lineage:
+        lineage.append(live.id)
+        live = paths.get(live.parent_id or "")
+    return SearchFacts(
+        task=task, children=tuple(children), lineage=tuple(reversed(lineage)), effects=mutation_effects(children)
+    )
+
+
+def _child(record: ChildRecord, paths: Mapping[str, Path], ends: dict[int, float]) -> ChildFacts:
+    path = record.path
+    _, cycle, generation, _ = path.id.rsplit("/", 3)
+    parent = paths.get(path.parent_id or "")
+    seconds = path.metrics.seconds if path.metrics else 0.0
+    ends[int(cycle)] += seconds
+    trained = {slot.name for slot in record.proposal.trainable} if record.proposal else set()
+    return ChildFacts(
+        id=path.id,
+        cycle=int(cycle),
+        generation=int(generation),
+        parent=path.parent_id or ROOT_ID,
+        quality=path.quality,
+        change=None if parent is None else path.quality - parent.quality,
+        validations=path.metrics.validations if path.metrics else (),
+        end=ends[int(cycle)],
+        seconds=seconds,
+        trained_params=sum(part.num_params for part in path.components if part.slot.name in trained),
+        flops=path.metrics.flops if path.metrics else 0,
+        num_params=path.num_params,
+        is_kept=record.is_kept,
+        is_live=record.state == "live",
+        mutations=tuple(_mutation(mutation) for mutation in path.mutations),
+        hparams=dict(path.hparams),
+    )
+
+
+def _mutation(mutation: Mutation) -> MutationFacts:
+    return MutationFacts(name=mutation.name, before=mutation.before, after=mutation.after, is_forced=mutation.is_forced)
+
+
+def mutation_effects(children: Iterable[ChildFacts]) -> tuple[EffectFacts, ...]:
+    """Return what every kind of mutation did for the children that drew it; the best first.
+
+    A child draws several mutations at once, so a mean says what went along with a mutation, not what it caused. Kinds
+    that a single child drew have no interval and are left out.
+
+    Args:
+        children: Sampled children, of one task or of several.
+    """
+    changes: dict[str, list[float]] = defaultdict(list)
+    for child in children:
+        if child.change is not None:
+            for kind in {_kind(mutation) for mutation in child.mutations if not mutation.is_forced}:
+                changes[kind].append(child.change)
+    found = [_effect(kind, values) for kind, values in changes.items() if len(values) > 1]
+    return tuple(sorted(found, key=lambda effect: (-effect.mean, effect.kind)))
+
+
+def _kind(mutation: MutationFacts) -> str:
+    """Return a hyperparameter by its name, and all that happens to slots by what happens."""
+    return mutation.name if mutation.name.startswith("hp:") else mutation.name.partition(":")[0]
+
+
+def _effect(kind: str, changes: Sequence[float]) -> EffectFacts:
+    mean, half = fmean(changes), _Z * stdev(changes) / math.sqrt(len(changes))
+    return EffectFacts(kind=kind, count=len(changes), mean=mean, low=mean - half, high=mean + half)

@@ -1,0 +1,223 @@
+"""The page in a real browser: Debian's Chromium, through Playwright."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+import warnings
+
+import pytest
+
+from mu2net.report.data import Report
+from mu2net.report.gather import gather
+from mu2net.report.page import render
+from tests.report.grow import grow
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+SIZES = (3, 20, 100)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """The browser; without one these tests are skipped, which is said loudly."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="NO BROWSER TESTS: pip install playwright")
+    if CHROMIUM is None:
+        warnings.warn("NO BROWSER TESTS: there is no chromium here", pytest.PytestWarning, stacklevel=1)
+        pytest.skip("NO BROWSER TESTS: there is no chromium here; apt-get install chromium")
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory):
+    """Reports of systems of three sizes; of the largest, every task is a copy of one in twenty with another name."""
+    folder = tmp_path_factory.mktemp("grown")
+    return {number: gather(grow(folder / str(number), number, private=1, children=2)) for number in SIZES[:2]} | {
+        100: enlarge(gather(grow(folder / "many", 50, private=1, children=2)))
+    }
+
+
+def enlarge(report: Report) -> Report:
+    """Twice the tasks: the second half uses what the first does, but for its own heads."""
+    count, heads = len(report.components), {}
+    components, tasks, growth = list(report.components), list(report.tasks), list(report.growth)
+    for task, step in zip(report.tasks, report.growth, strict=True):
+        name = f"again-{task.name}"
+        heads[name] = len(components)
+        head = report.components[task.components[-1]]
+        components.append(head.model_copy(update={"digest": f"{count + len(heads):064x}", "trained_by": name}))
+        chain = (*task.components[:-1], heads[name])
+        tasks.append(task.model_copy(update={"name": name, "components": chain, "path": f"{name}/0/0/1"}))
+        growth.append(step.model_copy(update={"task": name, "components": chain, "path": f"{name}/0/0/1"}))
+    return report.model_copy(update={"components": tuple(components), "tasks": tuple(tasks), "growth": tuple(growth)})
+
+
+@pytest.fixture
+def show(browser, tmp_path):
+    """Opens the page of a report; anything that it complains of fails the test."""
+    said, pages = [], []
+
+    def show(report, **options):
+        file = tmp_path / "page.html"
+        file.write_text(render(report), "utf-8")
+        page = browser.new_page(viewport={"width": 1400, "height": 900}, **options)
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.goto(file.as_uri())
+        pages.append(page)
+        return page
+
+    yield show
+    for page in pages:
+        page.close()
+    assert said == []
+
+
+@pytest.mark.parametrize("number", SIZES)
+def test_a_page_loads(show, reports, number):
+    started = time.monotonic()
+    page = show(reports[number])
+    page.wait_for_selector("#network .version")
+    seconds = time.monotonic() - started
+    assert page.title() == f"mu2net: {number} tasks"
+    assert page.locator("#leaderboard tbody tr").count() == number
+    assert page.locator("#network .path").count() == number
+    assert seconds < 10, "not a measurement: other tests run beside it"
+
+
+def test_the_slider_replays_the_growth(show, reports):
+    page = show(reports[20])
+    slider = page.locator("#slider")
+    for step in (0, 1, 7, 20):
+        slider.fill(str(step))
+        assert page.locator("#network .path").count() == step
+    slider.fill("1")
+    assert "task000" in page.locator("#step").inner_text()
+    shown = {
+        int(mark)
+        for mark in page.locator("#network .version").evaluate_all("all => all.map(one => one.dataset.component)")
+    }
+    assert shown == {*reports[20].root, *reports[20].growth[0].components}
+    page.locator("#play").click()
+    deadline = time.monotonic() + 20
+    while int(slider.input_value()) < 3:
+        assert time.monotonic() < deadline
+        page.wait_for_timeout(50)
+
+
+def test_a_click_shows_the_right_component(show, reports):
+    report = reports[20]
+    page = show(report)
+    index = report.tasks[5].components[-1]
+    component = report.components[index]
+    page.locator(f'[data-component="{index}"]').click()
+    details = page.locator("#details").inner_text()
+    assert component.digest in details
+    assert component.trained_by == "task005"
+    assert "task005" in details
+    page.keyboard.press("Escape")
+    page.mouse.move(5, 5)
+    assert component.digest not in page.locator("#details").inner_text()
+
+
+def test_the_keyboard_reaches_every_mark(show, reports):
+    report = reports[3]
+    page = show(report)
+    page.locator("#network .version").first.focus()
+    for key in ("ArrowDown", "ArrowDown", "ArrowRight"):
+        page.keyboard.press(key)
+    index = int(page.evaluate("document.activeElement.dataset.component"))
+    assert report.components[index].slot == "block_00"
+    assert report.components[index].trained_by != "root"
+    page.keyboard.press("Enter")
+    assert report.components[index].digest in page.locator("#details").inner_text()
+
+
+@pytest.mark.parametrize("number", [20, 100])
+def test_search_finds_a_task(show, reports, number):
+    page = show(reports[number])
+    page.locator("#search").fill("task007")
+    assert page.locator("#details h3").inner_text() == "task007"
+    bright = page.locator("#network .path:not(.dim)")
+    assert bright.evaluate_all("all => all.map(one => one.dataset.task)") == ["task007"]
+    page.locator("#search").fill("")
+    assert page.locator("#network .path.dim").count() == 0
+
+
+def test_the_leaderboard_sorts(show, reports):
+    page = show(reports[20])
+    page.get_by_role("button", name="test accuracy").click()
+    names = page.locator("#leaderboard tbody td:first-child").all_inner_texts()
+    best = sorted(reports[20].tasks, key=lambda task: -task.test.value)
+    assert [round(task.test.value, 4) for task in best] == [
+        round(next(task.test.value for task in best if task.name == name), 4) for name in names
+    ]
+    page.get_by_role("button", name="test accuracy").click()
+    assert page.locator("#leaderboard tbody td:first-child").all_inner_texts()[0] == best[-1].name
+
+
+def test_the_table_as_csv_holds_the_numbers(show, reports):
+    page = show(reports[3])
+    with page.expect_download() as download:
+        page.locator("#download").click()
+    lines = download.value.path().read_text("utf-8").splitlines()
+    assert len(lines) == 4
+    assert lines[1].startswith(f"task000,2,800,200,{reports[3].tasks[0].test.value}")
+
+
+def test_grouping_keeps_what_is_shared(show, reports):
+    page = show(reports[100])
+    assert page.locator("#grouped").is_checked()
+    grouped = len(
+        set(
+            page.locator("#network .version").evaluate_all(
+                "all => all.map(one => one.getAttribute('cx') + one.getAttribute('cy'))"
+            )
+        )
+    )
+    page.locator("#grouped").uncheck()
+    alone = len(
+        set(
+            page.locator("#network .version").evaluate_all(
+                "all => all.map(one => one.getAttribute('cx') + one.getAttribute('cy'))"
+            )
+        )
+    )
+    assert grouped < alone == page.locator("#network .version").count()
+
+
+def test_names_are_shown_and_not_run(show, reports):
+    evil = "<img src=x onerror=alert(1)>"
+    report = reports[3]
+    tasks = tuple(
+        task.model_copy(update={"name": evil}) if not number else task for number, task in enumerate(report.tasks)
+    )
+    page = show(report.model_copy(update={"tasks": tasks}))
+    assert page.locator("#leaderboard tbody td").first.inner_text() == evil
+    assert page.locator("img").count() == 0
+
+
+def test_what_is_shown_is_what_the_document_says(show, reports):
+    page = show(reports[3])
+    shown = json.loads(page.locator("#data").text_content())
+    assert shown == json.loads(reports[3].model_dump_json())
+    page.locator("#searched").select_option("task001")
+    assert page.locator("#children [data-child]").count() == 2 * 2
+
+
+def test_light_and_dark(show, reports):
+    colours = set()
+    for scheme in ("light", "dark"):
+        page = show(reports[3], color_scheme=scheme)
+        colours.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+    assert len(colours) == 2

@@ -1,0 +1,182 @@
+"""What the pictures show is what the system holds."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from mu2net.report.data import ChildFacts, MutationFacts, Report
+from mu2net.report.gather import gather, mutation_effects, wilson
+from mu2net.store.store import Store
+from mu2net.store.transfer import import_task
+from mu2net.system.overview import summarize_tasks
+from tests.report.grow import DEPTH, grow
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """Six tasks, of which the first is private."""
+    return grow(tmp_path_factory.mktemp("grown") / "system", 6, private=1)
+
+
+@pytest.fixture(scope="module")
+def report(store):
+    return gather(store)
+
+
+def test_the_leaderboard_says_what_the_system_says(store, report):
+    for task, row in zip(report.tasks, summarize_tasks(store), strict=True):
+        assert (task.name, task.path, task.agent) == (row.name, row.path_id, row.agent)
+        assert (task.test.value, task.validation.value) == (row.test, row.validation)
+        assert (task.added_params, task.accounted_params) == (row.added_params, row.accounted_params)
+        assert (task.num_params, task.flops, task.seconds) == (row.num_params, row.flops, row.seconds)
+        assert (task.children, task.num_train, task.is_private) == (row.children, row.num_train, row.is_private)
+        others = {owner: share for owner, share in task.reuse.items() if owner != task.name}
+        assert others == pytest.approx(row.reused_from)
+        assert sum(task.reuse.values()) == pytest.approx(1.0)
+        assert task.test.low < task.test.value < task.test.high
+
+
+def test_components_are_those_of_the_paths(store, report):
+    assert report.slots == (
+        "patch_embed",
+        "tokens",
+        *(f"block_{number:02d}" for number in range(DEPTH)),
+        "norm",
+        "head",
+    )
+    for task in report.tasks:
+        path = store.live_path(task.name)
+        shown = [report.components[index] for index in task.components]
+        assert [component.digest for component in shown] == list(path.digests)
+        assert [component.trained_by for component in shown] == [part.task or "root" for part in path.components]
+        assert [component.slot for component in shown] == [part.slot.name for part in path.components]
+        assert task.influence == tuple(sorted(path.influence))
+    assert [report.components[index].digest for index in report.root] == list(store.root().digests)
+    records = store.component_records([component.digest for component in report.components])
+    for component in report.components:
+        source = records[component.digest].source_digest
+        if component.source is not None:
+            assert report.components[component.source].digest == source
+        assert component.is_private == (component.trained_by == "task000")
+
+
+def test_growth_adds_up(store, report):
+    assert [step.task for step in report.growth] == [task.name for task in report.tasks]
+    assert [step.live_tasks for step in report.growth] == [1, 2, 3, 4, 5, 6]
+    last = report.growth[-1]
+    paths = [store.root(), *store.live_paths()]
+    unique = {part.digest: part.num_params for path in paths for part in path.components}
+    assert last.total_params == report.system.total_params == sum(unique.values())
+    assert all(
+        one.total_params < other.total_params for one, other in zip(report.growth, report.growth[1:], strict=False)
+    )
+    assert sum(step.seconds for step in report.growth) == report.system.seconds == 6 * 4 * 2.5
+
+
+def test_sharing_counts_parameters(store, report):
+    for user, row in zip(report.sharing.users, report.sharing.params, strict=True):
+        path = store.live_path(user)
+        for owner, params in zip(report.sharing.owners, row, strict=True):
+            assert params == sum(part.num_params for part in path.components if (part.task or "root") == owner)
+    assert report.sharing.owners[0] == "root"
+
+
+def test_a_search_has_every_child(store, report):
+    for search in report.searches:
+        records = store.children(search.task)
+        assert [child.id for child in search.children] == [record.path.id for record in records]
+        assert [child.end for child in search.children] == [2.5, 5.0, 7.5, 10.0]
+        assert [child.is_live for child in search.children] == [False, False, False, True]
+        assert search.lineage[-1] == store.live_path(search.task).id
+        known = {child.id: child for child in search.children}
+        for child in search.children:
+            parent = known.get(child.parent)
+            assert child.change == (None if parent is None else child.quality - parent.quality)
+            assert child.trained_params in (1_010, 2_010)
+        for one, other in zip(search.lineage, search.lineage[1:], strict=False):
+            assert known[other].parent == one
+
+
+def test_private_tasks_can_be_left_out(store):
+    report = gather(store, with_private=False)
+    assert "task000" not in report.model_dump_json()
+    assert [task.name for task in report.tasks] == [f"task{number:03d}" for number in range(1, 6)]
+
+
+def test_a_system_without_tasks(tmp_path):
+    report = gather(grow(tmp_path / "system", 0))
+    assert (report.tasks, report.growth, report.searches, report.sharing.users) == ((), (), (), ())
+    assert report.system.total_params == report.system.root_params == 1_000 * (DEPTH + 3)
+
+
+def test_a_task_without_a_path(store, tmp_path):
+    other = grow(tmp_path / "system", 1)
+    other.add_task(store.task("task003"))
+    task = gather(other).tasks[1]
+    assert (task.path, task.test, task.validation, task.components, task.reuse) == (None, None, None, (), {})
+
+
+def test_an_imported_task_is_a_step_too(store, tmp_path):
+    other = grow(tmp_path / "system", 0)
+    import_task(other, store, "task002")
+    report = gather(other)
+    assert [step.task for step in report.growth] == ["task002"]
+    assert {component.trained_by for component in report.components} >= {"root", "task002"}
+
+
+def test_it_is_json_and_comes_back(report):
+    text = report.model_dump_json()
+    assert Report.model_validate_json(text) == report
+    assert json.loads(text)["format_version"] == 1
+
+
+def test_the_interval_is_that_of_wilson():
+    """81 of 263 in Newcombe 1998, "Two-sided confidence intervals", method 3."""
+    found = wilson(81 / 263, 263)
+    assert (found.low, found.high) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert wilson(0.5, 0) is None
+    assert (wilson(0.0, 10).low, wilson(1.0, 10).high) == pytest.approx((0.0, 1.0))
+    assert 0.0 <= wilson(0.0, 10).low <= wilson(1.0, 10).high <= 1.0
+
+
+def child(change, *names, is_forced=False):
+    mutations = tuple(MutationFacts(name=name, before=None, after=None, is_forced=is_forced) for name in names)
+    return ChildFacts(
+        id="t/0/0/0",
+        cycle=0,
+        generation=0,
+        parent="t/0/0/0",
+        quality=0.5,
+        change=change,
+        validations=(),
+        end=0.0,
+        seconds=0.0,
+        trained_params=0,
+        flops=0,
+        num_params=0,
+        is_kept=True,
+        is_live=False,
+        mutations=mutations,
+        hparams={},
+    )
+
+
+def test_effects_are_means_with_their_intervals():
+    children = [
+        child(0.1, "clone:block_00", "clone:block_01", "hp:mu"),
+        child(0.3, "clone:norm"),
+        child(-0.2, "hp:mu", "hp:opt_lr"),
+        child(None, "clone:norm"),
+        child(0.9, "clone:head", is_forced=True),
+    ]
+    clone, mu = mutation_effects(children)
+    assert (clone.kind, clone.count, clone.mean) == ("clone", 2, pytest.approx(0.2))
+    assert clone.high - clone.mean == pytest.approx(1.959964 * 0.1)
+    assert (mu.kind, mu.count, mu.mean) == ("hp:mu", 2, pytest.approx(-0.05))
+
+
+def test_a_copy_of_the_system_reports_the_same(store, report):
+    again = gather(Store.open(store.directory))
+    assert again.model_copy(update={"made_at": report.made_at}) == report
