@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import json
+import re
 import threading
 import time
 from pathlib import Path
@@ -380,6 +382,40 @@ def test_health_and_metrics(client, png):
     assert float(values["mu2net_components_loaded"]) > 5
     assert float(values["mu2net_component_bytes"]) > 1000
     assert float(values["process_resident_memory_bytes"]) > 1e7
+
+
+def test_the_page_shows_the_public_tasks(client, system, png):
+    answer = client.get("/")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'; ")
+    assert answer.headers["content-security-policy"] in answer.text, "the page says the same of itself"
+    (data,) = re.findall(r'<script id="data" type="application/json">(.*?)</script>', answer.text)
+    assert [task["name"] for task in json.loads(data)["tasks"]] == ["one", "two"]
+    assert "secret" not in answer.text
+    seen = client.get("/", headers={"if-none-match": answer.headers["etag"]})
+    assert (seen.status_code, seen.content) == (304, b"")
+
+
+def test_the_page_is_for_those_who_may_see_all_of_it(serve, tokens):
+    client = serve(tokens=tokens)
+    assert problem(client.get("/"), 401, "unauthorized", "authorization")
+    for token, status in (("all", 200), ("clinic", 200), ("narrow", 403)):
+        answer = client.get("/", headers={"authorization": f"Bearer {token}"})
+        assert answer.status_code == status
+        assert "secret" not in answer.text
+
+
+def test_the_page_is_drawn_anew_when_something_happened(serve, system):
+    client = serve(watch=0.05)
+    before = client.get("/")
+    system.remove("two")
+    deadline = time.monotonic() + 20
+    while (after := client.get("/")).headers["etag"] == before.headers["etag"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert '"name":"two"' in before.text
+    assert '"name":"two"' not in after.text
 
 
 def test_a_server_that_stops_takes_nothing_more(serve, png):

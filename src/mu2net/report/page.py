@@ -58,19 +58,27 @@ def render(report: Report) -> str:
     """
     report = fit(report)
     data = report.model_dump_json().replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-    style, script = _asset("style.css"), "\n".join(_asset(name) for name in _SCRIPTS)
     page = _asset("page.html")
     for mark, text in (
-        ("STYLE_HASH", _hash(style)),
-        ("SCRIPT_HASH", _hash(script)),
-        ("STYLE", style),
-        ("SCRIPT", script),
+        ("POLICY", policy()),
+        ("STYLE", _asset("style.css")),
+        ("SCRIPT", _script()),
         ("DATA", data),
     ):
         before, found, after = page.partition(mark)
         assert found, mark
         page = before + text + after
     return page
+
+
+def policy() -> str:
+    """Return the Content-Security-Policy of a page, for the header of who serves it."""
+    style, script = _hash(_asset("style.css")), _hash(_script())
+    return f"default-src 'none'; img-src data:; style-src 'sha256-{style}'; script-src 'sha256-{script}'"
+
+
+def _script() -> str:
+    return "\n".join(_asset(name) for name in _SCRIPTS)
 
 
 def _asset(name: str) -> str:

@@ -10,12 +10,13 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import mu2net
+from mu2net.report.page import policy
 from mu2net.serve import documents, problems
 from mu2net.serve.metrics import Metrics
 from mu2net.serve.problems import Problem, ProblemError, later
@@ -126,6 +127,7 @@ def create_app(classifier: Classifier, settings: Settings | None = None, tokens:
     _add_predictions(app, service)
     _add_tasks(app, service)
     _add_health(app, service)
+    _add_page(app, service)
     _describe(app, has_tokens=tokens is not None)
     return app
 
@@ -317,6 +319,19 @@ def _add_health(app: FastAPI, service: Service) -> None:
     async def metrics(_: Who) -> Response:
         """Tell what was counted, in Prometheus' text format."""
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
+
+
+def _add_page(app: FastAPI, service: Service) -> None:
+    @app.get("/", response_class=HTMLResponse, include_in_schema=False)
+    async def page(request: Request, principal: Who) -> Response:
+        """Show the network, its growth, and every search, of all tasks that are not private."""
+        if not principal.may_use_all:
+            raise ProblemError(403, "forbidden", "the page shows all public tasks, and your token names some only")
+        version, text = await service.page()
+        headers = {"ETag": f'"{version}"', "Cache-Control": "no-cache", "Content-Security-Policy": policy()}
+        if request.headers.get("if-none-match") == headers["ETag"]:
+            return Response(status_code=304, headers=headers)
+        return HTMLResponse(text, headers=headers)
 
 
 def _describe(app: FastAPI, *, has_tokens: bool) -> None:

@@ -13,6 +13,8 @@ import numpy as np
 
 from mu2net.data.decode import decode_rgb
 from mu2net.errors import ImageError, Mu2NetError, StoreError, UnknownNameError
+from mu2net.report.gather import gather
+from mu2net.report.page import render
 from mu2net.serve.batching import Batcher, BusyError, ClosedError, ExpiredError, ImageLogits
 from mu2net.serve.metrics import Metrics
 from mu2net.serve.problems import ProblemError, later
@@ -73,6 +75,8 @@ class Service:
         self.budget = Budget(settings.max_bodies)
         self._decoders = asyncio.Semaphore(os.cpu_count() or 1)
         self._batcher: Batcher | None = None
+        self._page: tuple[int, str] | None = None
+        self._drawing = asyncio.Lock()
         metrics.measure(
             waiting=lambda: self._batcher.waiting if self._batcher else 0,
             components=lambda: len(classifier.modules),
@@ -139,6 +143,18 @@ class Service:
                 "serving version %d: %d tasks (+%d, -%d)", found.version, len(new), len(new - old), len(old - new)
             )
         return self.edition
+
+    async def page(self) -> tuple[int, str]:
+        """Return the page of the public tasks as they are now, and the version of the system that it shows."""
+        version = self.edition.version
+        if self._page is None or self._page[0] != version:
+            async with self._drawing:
+                if self._page is None or self._page[0] != version:
+                    self._page = version, await asyncio.to_thread(self._draw)
+        return self._page
+
+    def _draw(self) -> str:
+        return render(gather(self._classifier.store, with_private=False))
 
     def close(self) -> bool:
         """Answer what waits, and take nothing more; return whether all was answered."""

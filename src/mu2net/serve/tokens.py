@@ -34,6 +34,11 @@ class Principal:
         """Return whether it may use a task; a private one has to be named."""
         return task in self.tasks or (ALL in self.tasks and not is_private)
 
+    @property
+    def may_use_all(self) -> bool:
+        """Whether it may use every task that is not private."""
+        return ALL in self.tasks
+
 
 ANYBODY = Principal(None, frozenset([ALL]))
 """Who asks a server without tokens."""

@@ -171,6 +171,11 @@ class Classifier:
         variants = {"int8": to_int8}
         self.modules = Modules(backbone, store.components.load, self._device, limit=memory_limit, variants=variants)
 
+    @property
+    def store(self) -> Store:
+        """The system whose paths answer."""
+        return self._store
+
     def edition(self, known: Edition | None = None) -> Edition:
         """Return the live paths of now; ``known`` itself where nothing happened since.
 
