@@ -6,12 +6,16 @@ import json
 import shutil
 import time
 import warnings
+from dataclasses import dataclass
 
+import numpy as np
 import pytest
+import torch
 
-from mu2net.report.data import Report
+from mu2net.report.data import QualityFacts, Report
 from mu2net.report.gather import gather
 from mu2net.report.page import render
+from mu2net.report.quality import describe
 from tests.report.grow import grow
 
 CHROMIUM = shutil.which("chromium")
@@ -213,6 +217,32 @@ def test_what_is_shown_is_what_the_document_says(show, reports):
     assert shown == json.loads(reports[3].model_dump_json())
     page.locator("#searched").select_option("task001")
     assert page.locator("#children [data-child]").count() == 2 * 2
+
+
+def test_right_and_wrong(show, reports):
+    data = TaskLike("task001", ("a", "b"), SplitLike(np.array([0, 1, 1])))
+    answers = torch.tensor([[2.0, 0.0], [1.5, 0.0], [0.0, 3.0]])
+    found = describe(data, answers, np.array([0, 1, 1]), np.zeros((3, 8, 8, 3), np.uint8))
+    missing = QualityFacts(task="task002", problem="they are gone")
+    page = show(reports[3].model_copy(update={"quality": (found, missing)}))
+    assert "3 images, 66.67 % right" in page.locator("#judgement").inner_text()
+    assert page.locator("#confusion tbody td").all_inner_texts() == ["1", "", "1", "1"]
+    assert page.locator("#mistakes img").evaluate_all("all => all.map(one => one.naturalWidth)") == [64]
+    page.locator("#judged").select_option("task002")
+    assert "Nothing was measured: they are gone" in page.locator("#judgement").inner_text()
+    assert page.locator("#mistakes img").count() == 0
+
+
+@dataclass
+class SplitLike:
+    labels: np.ndarray
+
+
+@dataclass
+class TaskLike:
+    name: str
+    classes: tuple[str, ...]
+    train: SplitLike
 
 
 def test_light_and_dark(show, reports):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mu2net.cli.options import JsonOption, SystemOption
-from mu2net.cli.output import console, plural, say
+from mu2net.cli.output import console, plural, progress_console, say
 from mu2net.cli.session import open_system
+from mu2net.cli.view import watching
 
 
 def report(
@@ -18,6 +20,9 @@ def report(
         "mu2net-report.html"
     ),
     public: Annotated[bool, typer.Option("--public", help="Leave private tasks out.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Do not look at test images: no confusions, calibration and mistakes.")
+    ] = False,
     system: SystemOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -25,13 +30,18 @@ def report(
 
     One HTML file, which needs no network. With --json, everything that it shows goes to standard output instead.
     """
-    with open_system(context, system) as opened:
+    with open_system(context, system) as opened, watching(progress_console(as_json=as_json), "report") as view:
+        from mu2net.nn.roots import backbone_from_config
         from mu2net.report.gather import gather
         from mu2net.report.page import render
+        from mu2net.report.quality import measure_quality
         from mu2net.store.files import Files, nothing_lost
         from mu2net.store.store import Store
 
-        found = gather(Store.open(opened.directory), with_private=not public)
+        store = Store.open(opened.directory)
+        backbone = backbone_from_config(store.config.backbone)
+        measure = None if quick else partial(measure_quality, store, backbone, observer=view)
+        found = gather(store, with_private=not public, measure=measure)
         if as_json:
             typer.echo(found.model_dump_json(indent=2))
             return

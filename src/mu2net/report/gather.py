@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from graphlib import TopologicalSorter
 from itertools import pairwise
 from statistics import fmean, stdev
@@ -19,6 +20,7 @@ from mu2net.report.data import (
     EffectFacts,
     Interval,
     MutationFacts,
+    QualityFacts,
     Report,
     SearchFacts,
     SharingFacts,
@@ -26,6 +28,7 @@ from mu2net.report.data import (
     SystemFacts,
     TaskFacts,
 )
+from mu2net.report.quality import known_quality
 from mu2net.store.migrate import mu2net_version
 from mu2net.store.records import ChildRecord, TaskRecord
 from mu2net.store.store import Store
@@ -36,13 +39,19 @@ _Z = 1.959964
 """Of a 95 % interval."""
 
 
-def gather(store: Store, *, with_private: bool = True) -> Report:
+Measure = Callable[[Path], QualityFacts | None]
+"""Says what a live path gets right and wrong; ``None`` where that is not known."""
+
+
+def gather(store: Store, *, with_private: bool = True, measure: Measure | None = None) -> Report:
     """Return everything that the pictures of a system show.
 
     Args:
         store: The system.
         with_private: Whether private tasks are in it.
+        measure: Asked what live paths get right and wrong; by default what was measured before is taken.
     """
+    measure = measure or partial(known_quality, store)
     known = store.ancestors()
     hidden = set() if with_private else {task.name for task in store.tasks() if task.is_private}
     tasks = [task for task in store.tasks() if task.name not in hidden]
@@ -75,6 +84,7 @@ def gather(store: Store, *, with_private: bool = True) -> Report:
         growth=_growth(store, root, published, shown),
         searches=tuple(search for search in searches if search.children),
         sharing=_sharing(live),
+        quality=tuple(quality for path in live if (quality := measure(path)) is not None),
     )
 
 

@@ -9,7 +9,7 @@ from importlib.resources import files
 from mu2net.errors import ConfigError
 from mu2net.report.data import Report
 
-_SCRIPTS = ("basics.js", "network.js", "tables.js", "plots.js")
+_SCRIPTS = ("basics.js", "network.js", "tables.js", "plots.js", "quality.js", "start.js")
 
 MAX_BYTES = 5 * 2**20
 """Most bytes of data in a page."""
@@ -18,6 +18,8 @@ MAX_BYTES = 5 * 2**20
 def fit(report: Report, limit: int = MAX_BYTES) -> Report:
     """Return a report without the searches for which there is no room; those of the tasks added last stay.
 
+    Thumbnails go first, where they would take more than half of it.
+
     Args:
         report: The report.
         limit: Most bytes of it.
@@ -25,6 +27,7 @@ def fit(report: Report, limit: int = MAX_BYTES) -> Report:
     Raises:
         ConfigError: Even without any search it is too large.
     """
+    report = _without_thumbnails(report, limit)
     searches = {search.task: len(search.model_dump_json().encode()) + 1 for search in report.searches}
     room = limit - len(report.model_copy(update={"searches": ()}).model_dump_json().encode())
     room -= sum(len(name.encode()) + 3 for name in searches)
@@ -43,6 +46,15 @@ def fit(report: Report, limit: int = MAX_BYTES) -> Report:
     return report.model_copy(
         update={"searches": chosen, "left_out": tuple(name for name in searches if name not in kept)}
     )
+
+
+def _without_thumbnails(report: Report, limit: int) -> Report:
+    """Return a report whose thumbnails take no more than half of the room."""
+    size = sum(len(mistake.thumbnail) for quality in report.quality for mistake in quality.mistakes)
+    if 2 * size <= limit:
+        return report
+    bare = tuple(quality.model_copy(update={"mistakes": ()}) for quality in report.quality)
+    return report.model_copy(update={"quality": bare})
 
 
 def render(report: Report) -> str:

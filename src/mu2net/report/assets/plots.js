@@ -74,25 +74,3 @@ function drawSearch(name) {
   for (const effect of found.effects) body.append(make("tr", {}, ...[effect.kind, effect.count, percent(effect.mean), percent(effect.low), percent(effect.high)].map((value) => make("td", {}, String(value)))));
   document.getElementById("effects").replaceChildren(make("caption", {}, "mean change of accuracy from parent to child, by what was drawn"), make("thead", {}, make("tr", {}, ...["drawn", "children", "mean", "from", "to"].map((title) => make("th", { scope: "col" }, title)))), body);
 }
-
-function start() {
-  const { system } = report;
-  document.getElementById("title").textContent = `${report.tasks.length} tasks in one network`;
-  document.title = `mu2net: ${report.tasks.length} tasks`;
-  document.getElementById("facts").textContent = `root ${system.root} (${amount(system.root_params)} parameters); ${amount(system.total_params)} parameters in all, ${amount(system.live_bytes)}B on disk, ${duration(system.seconds)} of evolution; made ${report.made_at} by mu2net ${report.made_by}`;
-  startNetwork();
-  drawLeaderboard();
-  drawSharing();
-  drawGrowth();
-  const chosen = document.getElementById("searched");
-  for (const one of report.searches) chosen.append(make("option", { value: one.task }, one.task));
-  chosen.addEventListener("change", () => drawSearch(chosen.value));
-  if (report.left_out.length) document.getElementById("left-out").textContent = `Not in this page, for want of room: ${report.left_out.join(", ")}.`;
-  if (report.searches.length) { chosen.value = report.searches.at(-1).task; drawSearch(chosen.value); }
-  document.getElementById("download").addEventListener("click", () => {
-    const link = make("a", { href: `data:text/csv;charset=utf-8,${encodeURIComponent(asCsv())}`, download: "leaderboard.csv" });
-    link.click();
-  });
-}
-
-start();
