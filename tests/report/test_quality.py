@@ -41,7 +41,7 @@ def logits(*rows):
     return torch.log(torch.tensor(rows, dtype=torch.float64)).float()
 
 
-ANSWERS = logits((0.9, 0.05, 0.05), (0.58, 0.32, 0.1), (0.1, 0.8, 0.1), (0.21, 0.21, 0.58), (0.62, 0.2, 0.18))
+ANSWERS = logits((0.9, 0.05, 0.05), (0.58, 0.32, 0.1), (0.11, 0.78, 0.11), (0.21, 0.21, 0.58), (0.62, 0.2, 0.18))
 LABELS = np.array([0, 1, 1, 2, 2])
 
 
@@ -58,7 +58,7 @@ def test_confusions_are_counted():
 
 
 def test_calibration_error_is_the_mean_gap_of_the_bins():
-    """Guo et al. 2017, equation 3: two answers of 0.58 are half right, 0.8 and 0.9 are right, 0.62 is wrong."""
+    """Guo et al. 2017, equation 3: two answers of 0.58 are half right, 0.78 and 0.9 are right, 0.62 is wrong."""
     found = describe(DATA, ANSWERS, LABELS, None)
     assert [(round(one.low * BINS), one.count, one.accuracy) for one in found.bins] == [
         (8, 2, 0.5),
@@ -66,7 +66,7 @@ def test_calibration_error_is_the_mean_gap_of_the_bins():
         (11, 1, 1.0),
         (13, 1, 1.0),
     ]
-    by_hand = (2 * abs(0.5 - 0.58) + abs(0 - 0.62) + abs(1 - 0.8) + abs(1 - 0.9)) / 5
+    by_hand = (2 * abs(0.5 - 0.58) + abs(0 - 0.62) + abs(1 - 0.78) + abs(1 - 0.9)) / 5
     assert found.calibration_error == pytest.approx(by_hand, abs=1e-6)
     sure = describe(DATA, torch.tensor([[100.0, 0.0, 0.0]]), np.array([0]), None)
     assert (sure.calibration_error, sure.bins[0].high) == (0.0, 1.0)

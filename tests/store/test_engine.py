@@ -199,3 +199,30 @@ def test_a_digest_that_is_none_gets_nowhere(store):
             )
     with pytest.raises(StoreError, match=r"'\.\./\.\./secret' is no digest"):
         store.root()
+
+
+class Failing:
+    """A connection on which a statement fails as SQLite lets it fail."""
+
+    def __init__(self, failures):
+        self.failures, self.said = failures, []
+
+    def execute(self, statement):
+        self.said.append(statement)
+        for part, name in self.failures.items():
+            if part in statement:
+                error = sqlite3.OperationalError(name)
+                error.sqlite_errorcode = getattr(sqlite3, name)
+                raise error
+        return self
+
+
+@pytest.mark.parametrize(
+    "failures", [{"BEGIN": "SQLITE_FULL"}, {"BEGIN": "SQLITE_BUSY", "data_version": "SQLITE_IOERR"}]
+)
+def test_only_for_a_lock_it_is_worth_waiting(failures):
+    connection = Failing(failures)
+    with pytest.raises(sqlite3.OperationalError, match="SQLITE_FULL|SQLITE_IOERR"):
+        engine_module._take_turn(connection)
+    assert connection.said.count("BEGIN IMMEDIATE") == 1
+    assert connection.said[-1] == "PRAGMA busy_timeout = 30000", "as it was before"

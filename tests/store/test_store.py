@@ -419,3 +419,12 @@ def test_a_probe_that_is_collected_before_it_is_named_is_put_again(store, make_c
     path = Store.open(store.directory, Hasty()).publish(cycle, child.id, Metrics(0.9, 1), probe, {})
     assert len(puts) == 2
     assert torch.equal(store.probe(path.id)[0]["logits"], probe["logits"])
+
+
+def test_a_moment_is_all_that_answers_at_once(chain):
+    version, tasks, live = chain.moment()
+    assert version == chain.version() == len(chain.events())
+    assert tasks == chain.tasks()
+    assert live == chain.live_paths()
+    chain.add_task(dataclasses.replace(chain.task("a"), name="z"))
+    assert chain.moment()[0] == version + 1
