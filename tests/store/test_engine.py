@@ -222,7 +222,7 @@ class Failing:
 )
 def test_only_for_a_lock_it_is_worth_waiting(failures):
     connection = Failing(failures)
-    with pytest.raises(sqlite3.OperationalError, match="SQLITE_FULL|SQLITE_IOERR"):
+    with pytest.raises(sqlite3.OperationalError, match=r"SQLITE_FULL|SQLITE_IOERR"):
         engine_module._take_turn(connection)
     assert connection.said.count("BEGIN IMMEDIATE") == 1
     assert connection.said[-1] == "PRAGMA busy_timeout = 30000", "as it was before"
