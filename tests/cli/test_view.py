@@ -6,6 +6,7 @@ import pty
 import re
 import threading
 import time
+from dataclasses import replace
 from datetime import datetime
 
 import pytest
@@ -13,7 +14,7 @@ from rich.console import Console
 
 from mu2net.cli.output import ProgressConsole
 from mu2net.cli.progress import Progress
-from mu2net.cli.view import STOP_MESSAGE, LiveView, PlainView, watching
+from mu2net.cli.view import STOP_MESSAGE, LiveView, PlainView, curve_lines, slot_row, sparkline, watching
 from mu2net.search.budget import Budget
 from mu2net.search.events import CycleStarted, Preparing, Published, StopRequested
 from mu2net.train.events import BatchDone
@@ -93,6 +94,37 @@ def test_a_terminal_shows_a_panel_that_moves_and_keeps_the_results(terminal, rec
         assert fact in text, fact
     assert len(set(re.findall(r"(\d+) %  *│", text))) >= 6, "the bar moves"
     assert terminal.shows_cursor
+
+
+def test_children_are_drawn_on_one_scale():
+    assert sparkline([0.0, 0.5, 1.0], 0.0, 1.0) == "▁▅█"
+    assert sparkline([0.3, 0.3], 0.3, 0.3) == "▁▁"
+    lines = curve_lines({"pets/0/0/0": [0.5, 0.75], "pets/0/0/1": [1.0]})
+    assert lines == ["  child pets/0/0/0 ▁▅ 75.00 %", "  child pets/0/0/1 █ 100.00 %"]
+    assert curve_lines({}) == []
+    assert len(curve_lines({str(number): [0.5] for number in range(20)})) == 8
+    (long,) = curve_lines({"c": [0.1] * 50 + [0.9]})
+    assert long.count("▁") + long.count("█") == 40
+
+
+def test_a_path_is_drawn_in_the_colours_of_who_trained_it(network_path):
+    path = network_path("pets/0/1/1", 0.9)
+    donor = replace(path.components[0], task="flowers")
+    row = slot_row(replace(path, components=(path.components[0], donor, path.components[1])))
+    assert row.plain == "best path: ■■■  44 % reused"
+    assert [str(span.style) for span in row.spans] == ["cyan", "magenta", "bold green"]
+
+
+def test_the_panel_shows_the_children_the_best_path_and_the_pace(terminal, recorded):
+    progress = Progress("pets")
+    for event in recorded[:-3]:
+        progress.update(event)
+    with LiveView(terminal.console, progress):
+        time.sleep(0.4)
+    shown = ESCAPES.sub("", terminal.raw)
+    assert "child pets/0/1/0" in shown
+    assert "best path: ■■  29 % reused" in shown
+    assert "a child trains on 250 images per second" in shown
 
 
 def test_when_it_is_over_only_the_results_stay(terminal, recorded):

@@ -59,8 +59,10 @@ class Progress:
     waiting: list[str] = field(default_factory=list)
     children_done: int = 0
     examples_done: int = 0
-    accuracies: dict[str, float] = field(default_factory=dict)
+    curves: dict[str, list[float]] = field(default_factory=dict)
     best: float | None = None
+    best_path: Path | None = None
+    pace: float | None = None
     is_publishing: bool = False
     _announced: set[str] = field(default_factory=set)
     _began: float = field(init=False)
@@ -92,7 +94,9 @@ class Progress:
             case BatchDone():
                 self.preparing, self.batch = None, event
             case IntervalDone():
-                self.accuracies[event.child] = event.accuracy
+                self.curves.setdefault(event.child, []).append(event.accuracy)
+                training = event.seconds - event.validation_seconds
+                self.pace = event.examples / training if training > 0 else self.pace
             case ChildRecorded():
                 return self._child(event)
             case Publishing(path):
@@ -132,7 +136,7 @@ class Progress:
 
     def _generation(self, event: GenerationStarted) -> list[Line]:
         self.generation, self.waiting, self.batch = event.number, list(event.children), None
-        self.accuracies.clear()
+        self.curves.clear()
         return [Line(f"generation {event.number}: {plural(len(event.children), 'child')}", "phase")]
 
     def _child(self, event: ChildRecorded) -> list[Line]:
@@ -141,14 +145,14 @@ class Progress:
         if path.id in self.waiting:
             self.waiting.remove(path.id)
         if event.is_best:
-            self.best = path.quality
+            self.best, self.best_path = path.quality, path
         self.examples_done += path.metrics.examples if path.metrics else 0
         return [Line(_recorded(event), "result")]
 
     @property
     def current(self) -> float | None:
         """The best latest validation accuracy among the children in training, in [0, 1]."""
-        return max(self.accuracies.values(), default=None)
+        return max((curve[-1] for curve in list(self.curves.values())), default=None)
 
     @property
     def elapsed(self) -> float:

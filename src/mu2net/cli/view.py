@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
-from mu2net.cli.output import percent, plain, say
+from mu2net.cli.output import percent, plain, quantity, say
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.text import Text
 
     from mu2net.cli.progress import Progress
+    from mu2net.core.path import Path
 
 STOP_MESSAGE = "finishing this interval, then publishing; press again to stop at once"
 """What the first Ctrl-C answers."""
@@ -27,6 +29,16 @@ PANEL_COLUMNS = 100
 
 ECHO_COLUMNS = 6
 """Columns kept free on the right: terminals echo ``^C`` there, and a wrapped line would leave a ghost of the panel."""
+
+
+BARS = "▁▂▃▄▅▆▇█"
+"""Heights of a bar of a sparkline."""
+
+MOST_BARS = 40
+"""Bars of a sparkline; of longer curves the end is drawn."""
+
+MOST_CURVES = 8
+"""Children whose curves are drawn."""
 
 
 class View(Protocol):
@@ -164,6 +176,11 @@ class LiveView(_BaseView):
         if progress.cycle:
             accuracies = f"validation accuracy: now {percent(progress.current)}, best {percent(progress.best)}"
             lines.append(plain(accuracies))
+            lines += [plain(line) for line in curve_lines(progress.curves)]
+            if progress.best_path is not None:
+                lines.append(slot_row(progress.best_path))
+            if progress.pace is not None:
+                lines.append(plain(f"a child trains on {quantity(progress.pace)} images per second", "dim"))
         lines.append(bar)
         if self._stop_message:
             lines.append(plain(self._stop_message, "bold yellow"))
@@ -174,6 +191,53 @@ class LiveView(_BaseView):
     def _title(self) -> str:
         cycle = self._progress.cycle
         return f"{self._progress.task} · cycle {cycle.number} · {cycle.agent}" if cycle else self._progress.task
+
+
+def sparkline(values: Sequence[float], low: float, high: float) -> str:
+    """Return values as a row of eight heights.
+
+    Args:
+        values: What to draw.
+        low: What the lowest bar stands for.
+        high: What the highest bar stands for.
+    """
+    span = high - low
+    return "".join(BARS[round((len(BARS) - 1) * (value - low) / span) if span > 0 else 0] for value in values)
+
+
+def curve_lines(curves: Mapping[str, Sequence[float]]) -> list[str]:
+    """Return a line for every child in training: its validations so far, all on one scale.
+
+    Args:
+        curves: Validation accuracies by child, in [0, 1].
+    """
+    drawn = [(child, list(curve)) for child, curve in list(curves.items())]  # the panel is drawn while events come
+    values = [value for _, curve in drawn for value in curve]
+    return [
+        f"  child {child} {sparkline(curve[-MOST_BARS:], min(values), max(values))} {percent(curve[-1])}"
+        for child, curve in drawn[:MOST_CURVES]
+    ]
+
+
+def slot_row(path: Path) -> Text:
+    """Return a path as a row of squares, from image to head, in the colours of those who trained its slots.
+
+    Args:
+        path: A path of a task.
+    """
+    from rich.text import Text
+
+    from mu2net.cli.tables import DONOR_STYLES, OWN_STYLE, ROOT_STYLE
+
+    donors = [task for task in dict.fromkeys(part.task for part in path.components) if task not in (None, path.task)]
+    styles: dict[str | None, str] = {task: DONOR_STYLES[n % len(DONOR_STYLES)] for n, task in enumerate(donors)}
+    styles |= {None: ROOT_STYLE, path.task: OWN_STYLE}
+    row = Text("best path: ")
+    for part in path.components:
+        row.append("■", styles[part.task])
+    own = sum(part.num_params for part in path.components if part.task == path.task)
+    row.append(f"  {percent(1 - own / max(path.num_params, 1), 0)} reused")
+    return row
 
 
 @contextmanager
