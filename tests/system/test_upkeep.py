@@ -102,6 +102,14 @@ def test_rules_name_tasks_that_exist(system, pictures, tmp_path):
     assert [task.name for task in system.tasks()] == ["one", "two"]
 
 
+def test_rules_may_name_tasks_whose_data_are_still_at_work(chain, small, pictures, tmp_path):
+    """``one`` was removed without its influence: ``two`` still carries it."""
+    chain.remove("one")
+    chain.add_task("shy", pictures(tmp_path / "shy", seed=9), deny_from=["one"])
+    chain.evolve("shy", children=4, **small)
+    assert chain.provenance("shy").influence == ("shy",)
+
+
 def test_answers_become_json():
     @dataclass(frozen=True)
     class Thing:

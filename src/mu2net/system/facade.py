@@ -12,7 +12,7 @@ from mu2net.core.path import Value
 from mu2net.data.load import LoadedTask, load_task
 from mu2net.data.rows import Progress
 from mu2net.data.source import TaskSource
-from mu2net.errors import ConfigError
+from mu2net.errors import ConfigError, UnknownNameError
 from mu2net.nn.flops import count_parameters
 from mu2net.nn.roots import backbone_from_config, load_root
 from mu2net.search.budget import Budget
@@ -181,8 +181,10 @@ class System(Answering):
             DataError: The source cannot be used; says why and what to do.
             UnknownNameError: A task of ``allow_from`` or ``deny_from`` does not exist.
         """
+        known = self._store.compartments()  # also of tasks that were removed, or only shaped what was imported
         for other in (*(allow_from or ()), *deny_from):
-            self._store.task(other)
+            if other not in known:
+                raise UnknownNameError("task", other, known)
         if any(task.name == name for task in self._store.tasks()):
             raise ConfigError(f"task {name!r} exists already; choose another name")
         description = TaskSource(
