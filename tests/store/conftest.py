@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ def task(name: str = "digits", *, is_private: bool = False) -> TaskRecord:
         name=name,
         source={"uri": f"demo:{name}", "columns": ["image", "label"]},
         classes=("zero", "eins", "二"),
-        fingerprint="f" * 64,
+        fingerprint=sha256(name.encode()).hexdigest(),
         is_private=is_private,
         counts={"train": 80, "validation": 10, "test": 10},
     )

@@ -7,15 +7,16 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import update
 
 from mu2net.core.path import Metrics
-from mu2net.errors import ComponentError, ConfigError, PrivacyError, UnknownNameError
+from mu2net.errors import ComponentError, ConfigError, PrivacyError, StoreError, UnknownNameError
 from mu2net.store import transfer
 from mu2net.store.collect import collect
 from mu2net.store.provenance import provenance
 from mu2net.store.reach import files_of
 from mu2net.store.removal import plan_removal, remove_task, undo_removal
-from mu2net.store.schema import CycleRow
+from mu2net.store.schema import ComponentRow, CycleRow, TaskRow
 from mu2net.store.store import Store
 from mu2net.store.transfer import export_system, import_task
 from mu2net.store.verify import verify_files
@@ -215,6 +216,149 @@ def test_what_may_not_shape_it_here_is_refused(chain, empty, make_task):
     assert empty.live_paths() == []
 
 
+def test_a_task_cannot_become_private_once_its_data_shaped_others(chain, empty, make_task):
+    import_task(empty, chain, "b")
+    for become in (
+        lambda: import_task(empty, chain, "a", is_private=True),
+        lambda: empty.add_task(replace(make_task("a"), is_private=True)),
+    ):
+        with pytest.raises(PrivacyError, match=r"'a' cannot be private here: its data shaped path 'b/0/0/0'"):
+            become()
+    assert names(empty) == ["b"]
+    remove_task(empty, "b")
+    import_task(empty, chain, "a", is_private=True)
+    assert empty.live_path("a").is_private, "also what came before, as history"
+    assert all(child.path.is_private for child in empty.children("a"))
+
+
+def test_a_task_that_is_private_here_stays_so(chain, empty, learn):
+    learn(chain, "shy", chain.root(), 80, deny_from=("d",))
+    other = Store.open(shutil.copytree(chain.directory, chain.directory.with_name("again")))
+    with other.registry.writing() as session:
+        session.execute(update(TaskRow).where(TaskRow.name == "d").values(is_private=True))
+    import_task(empty, other, "shy")
+    import_task(empty, chain, "d")
+    assert empty.task("d").is_private
+
+
+def test_another_name_hides_nothing(chain, empty):
+    """What is private, or was removed with its influence, is known by its data too."""
+    import_task(empty, chain, "a", renamed={"a": "mine"}, is_private=True)
+    with pytest.raises(PrivacyError, match=r"data of 'mine', .*'a' of the other system has the same data as 'mine'"):
+        import_task(empty, chain, "b")
+    remove_task(empty, "mine", with_influence=True)
+    for renamed in ({}, {"a": "a-x"}):
+        with pytest.raises(PrivacyError, match=r"'mine'"):
+            import_task(empty, chain, "b", renamed=renamed)
+    assert empty.live_paths() == []
+
+
+def test_what_was_removed_with_its_influence_cannot_be_added_again(chain, empty, make_task):
+    import_task(empty, chain, "b")
+    remove_task(empty, "a", with_influence=True)
+    with pytest.raises(PrivacyError, match="'a', which was removed with all its influence"):
+        empty.add_task(make_task("a"))
+    undo_removal(empty)
+    empty.add_task(make_task("a"))
+    assert sorted(names(empty)) == ["a", "b"]
+
+
+def test_nobody_learns_where_the_images_of_others_are(chain, empty):
+    import_task(empty, chain, "c")
+    with empty.registry.reading() as session:
+        rows = {row.name: (row.source, row.counts) for row in session.query(TaskRow)}
+    assert rows["a"] == rows["b"] == ({}, {})
+    assert rows["c"][0] == chain.task("c").source
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE paths SET metrics = '[]' WHERE id = 'c/0/0/0'",
+        """UPDATE paths SET metrics = '{"quality": 7.0, "flops": 1, "validations": []}' WHERE id = 'c/0/0/0'""",
+        """UPDATE paths SET metrics = '{"quality": NaN, "flops": 1, "validations": []}' WHERE id = 'b/0/0/0'""",
+        "UPDATE paths SET mutations = '[7]' WHERE id = 'a/0/0/0'",
+        "UPDATE paths SET proposal = NULL WHERE id = 'a/0/0/0'",
+        "UPDATE paths SET influence = '[\"c\"]' WHERE id = 'c/0/0/0'",
+        'UPDATE paths SET influence = \'["a", "b", "c", "nobody"]\' WHERE id = \'c/0/0/0\'',
+        "UPDATE paths SET parent_id = NULL WHERE id = 'b/0/0/0'",
+        "UPDATE tasks SET classes = '7' WHERE name = 'c'",
+        "UPDATE tasks SET counts = 'null' WHERE name = 'a'",
+        "UPDATE tasks SET source = '[1]' WHERE name = 'c'",
+        "UPDATE tasks SET deny_from = '[\"nobody\"]' WHERE name = 'c'",
+        "UPDATE cycles SET config = '[1]' WHERE task = 'a'",
+        "DELETE FROM probes WHERE path_id = 'c/0/0/0'",
+    ],
+)
+def test_a_damaged_registry_brings_nothing_here(chain, empty, damage):
+    with chain.registry.writing() as session:
+        session.connection().exec_driver_sql(damage)
+    with pytest.raises(StoreError, match=r"holds something that mu2net did not write"):
+        import_task(empty, chain, "c")
+    assert names(empty) == []
+    assert verify_files(empty) == []
+
+
+def test_names_of_others_are_checked_too(chain, empty):
+    with chain.registry.writing() as session:
+        session.connection().exec_driver_sql("PRAGMA defer_foreign_keys = ON")
+        for table, column in (
+            ("tasks", "name"),
+            ("paths", "task"),
+            ("cycles", "task"),
+            ("components", "task"),
+            ("events", "task"),
+        ):
+            session.connection().exec_driver_sql(f"UPDATE {table} SET {column} = '../evil' WHERE {column} = 'd'")
+        session.connection().exec_driver_sql("""UPDATE paths SET influence = '["../evil"]' WHERE id = 'd/0/0/0'""")
+    with pytest.raises((ConfigError, StoreError), match=r"'../evil' is not safe"):
+        import_task(empty, chain, "../evil")
+
+
+def test_sizes_are_those_of_the_files(chain, empty):
+    with chain.registry.writing() as session:
+        session.execute(update(ComponentRow).values(num_bytes=1))
+    import_task(empty, chain, "a")
+    assert verify_files(empty) == []
+
+
+def test_copies_that_diverged_in_a_cycle_can_be_brought_together(chain, tmp_path, learn, make_child):
+    cycle = chain.start_cycle("a", "mu2net", 5, {"live": []})
+    copy = Store.open(shutil.copytree(chain.directory, tmp_path / "copy"))
+    ours = chain.record_child(cycle, make_child(chain.root(), 61))
+    theirs = copy.record_child(cycle, make_child(copy.root(), 62))
+    copy.publish(cycle, theirs.id, Metrics(0.9, 1, test=0.8), {}, {})
+    learn(copy, "h", theirs, 63)
+    assert import_task(chain, copy, "h").influence == ("a", "h")
+    assert chain.live_path("h").parent_id == "a/2/0/0"
+    assert chain.child("a/2/0/0").path.digests == theirs.digests
+    assert chain.child(ours.id).path.digests == ours.digests
+    assert chain.running_cycle("a").number == 1
+    chain.record_child(cycle, make_child(chain.root(), 64, child=1))
+    chain.publish(cycle, ours.id, Metrics(0.9, 1), {}, {})
+    other = Store.open(shutil.copytree(chain.directory, tmp_path / "other"))
+    assert import_task(other, copy, "a", renamed={"a": "a2"}).task == "a2"
+    learn(copy, "i", copy.live_path("a"), 65)
+    import_task(chain, copy, "i")
+    assert chain.live_path("i").parent_id == "a/2/0/0", "it came before"
+    assert verify_files(chain) == []
+
+
+def test_a_path_that_is_replaced_meanwhile_is_not_taken(chain, empty, learn, monkeypatch):
+    original, calls = chain.leases.reading, []
+
+    def reading(paths):
+        if not calls:
+            learn(chain, "d", chain.live_path("d"), 71)
+        calls.append(list(paths))
+        return original(paths)
+
+    monkeypatch.setattr(chain.leases, "reading", reading)
+    import_task(empty, chain, "d")
+    assert calls == [["d/0/0/0"], ["d/1/0/0"]]
+    assert empty.live_path("d").digests == chain.live_path("d").digests
+
+
 def test_nothing_comes_back_that_was_removed_with_its_influence(chain, empty):
     import_task(empty, chain, "a")
     remove_task(empty, "a", with_influence=True)
@@ -324,7 +468,7 @@ def test_a_new_system_has_the_public_tasks(chain, tmp_path, learn):
     assert new.config.backbone == chain.config.backbone
     assert new.live_paths() == [path for path in chain.live_paths() if path.task != "secret"]
     assert verify_files(new) == []
-    assert not (tmp_path / "new.unfinished").exists()
+    assert not list(tmp_path.glob(".new*"))
     with pytest.raises(ConfigError, match="exists already; name a new folder"):
         export_system(chain, tmp_path / "new")
     (only,) = export_system(chain, tmp_path / "alone", ["secret"])
@@ -336,9 +480,12 @@ def test_a_new_system_has_the_public_tasks(chain, tmp_path, learn):
 
 
 def test_an_export_that_fails_leaves_no_system(chain, tmp_path):
+    mine = tmp_path / "new.unfinished"
+    mine.mkdir()
+    before = sorted(tmp_path.iterdir())
     with pytest.raises(UnknownNameError):
         export_system(chain, tmp_path / "new", ["a", "nobody"])
-    assert not (tmp_path / "new").exists()
+    assert sorted(tmp_path.iterdir()) == before, "nothing is left, and nothing of others is gone"
     (one,) = export_system(chain, tmp_path / "new", ["a"])
     assert names(Store.open(tmp_path / "new")) == [one.task] == ["a"]
 

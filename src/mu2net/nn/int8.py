@@ -72,14 +72,14 @@ class Int8Linear(nn.Module):
         Returns:
             float32, shape ``[..., N]``.
         """
-        rows_RK = tokens.flatten(0, -2).float()
+        rows_RK = tokens.reshape(-1, tokens.shape[-1]).float()
         scale_R1 = rows_RK.abs().amax(dim=1, keepdim=True).clamp_min(_TINY) / ACTIVATION_STEPS
         rows_q_RK = (rows_RK / scale_R1).round().add_(_ZERO).to(torch.uint8)
         product_RN: torch.Tensor = torch.ops.onednn.qlinear_pointwise(
             rows_q_RK, 1.0, _ZERO, self.packed, self.scale, self.zero, None, 1.0, 0, torch.float32, "none", [], ""
         )
         product_RN = product_RN * scale_R1 if self.bias is None else torch.addcmul(self.bias, product_RN, scale_R1)
-        return product_RN.view(*tokens.shape[:-1], -1)
+        return product_RN.view(*tokens.shape[:-1], len(self.scale))
 
 
 def to_int8(module: nn.Module) -> nn.Module:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from graphlib import TopologicalSorter
@@ -52,18 +52,21 @@ def gather(store: Store, *, with_private: bool = True, measure: Measure | None =
         measure: Asked what live paths get right and wrong; by default what was measured before is taken.
     """
     measure = measure or partial(known_quality, store)
-    known = store.ancestors()
-    hidden = set() if with_private else {task.name for task in store.tasks() if task.is_private}
-    tasks = [task for task in store.tasks() if task.name not in hidden]
+    _, everything, live = store.moment()
+    tasks = [task for task in everything if with_private or not task.is_private]
     names = {task.name for task in tasks}
+    live = [path for path in live if path.task in names]
+    # What happens from here on is not in the report; events come first, so that their paths are known.
+    events = [event for event in store.events() if event.kind in ("path_published", "task_imported")]
+    known = store.ancestors()
     published = [
         (event.at, known[event.payload["path"]])
-        for event in store.events()
-        if event.kind in ("path_published", "task_imported") and event.task in names
+        for event in events
+        if event.task in names and event.payload["path"] in known
     ]
-    live = [path for path in store.live_paths() if path.task in names]
     root = store.root()
-    shown = _Components(store, [root, *(path for _, path in published), *live])
+    private = frozenset(task.name for task in everything if task.is_private)
+    shown = _Components(store, [root, *(path for _, path in published), *live], private)
     searches = [_search(store, task.name) for task in tasks]
     found = usage(store)
     return Report(
@@ -91,13 +94,12 @@ def gather(store: Store, *, with_private: bool = True, measure: Measure | None =
 class _Components:
     """The components of some paths, numbered in the order in which they come."""
 
-    def __init__(self, store: Store, paths: Iterable[Path]) -> None:
+    def __init__(self, store: Store, paths: Iterable[Path], private: Collection[str]) -> None:
         first: dict[Digest, Component] = {}
         for path in paths:
             for component in path.components:
                 first.setdefault(component.digest, component)
         self._index = {digest: number for number, digest in enumerate(first)}
-        private = {task.name for task in store.tasks() if task.is_private}
         records = store.component_records(first)
         self.facts = tuple(
             ComponentFacts(

@@ -85,7 +85,7 @@ def measure_quality(store: Store, backbone: Backbone, path: Path, observer: Obse
         name="test",
         on_batch=lambda done, total: tell("looking at the test images", done, total),
     )
-    thumbnails = None if path.is_private else data.test.pixels(pipeline.image_size)
+    thumbnails = None if _is_private(store, path) else data.test.pixels(pipeline.image_size)
     facts = describe(data, found.logits, found.labels.numpy(), thumbnails)
     _keep(store, path, facts)
     return facts
@@ -99,14 +99,19 @@ def known_quality(store: Store, path: Path) -> QualityFacts | None:
         path: A live path of a task.
     """
     try:
-        return QualityFacts.model_validate_json(_file(store, path).read_bytes())
+        found = QualityFacts.model_validate_json(_file(store, path).read_bytes())
     except (OSError, ValidationError):
         return None
+    return found.model_copy(update={"mistakes": ()}) if _is_private(store, path) else found
+
+
+def _is_private(store: Store, path: Path) -> bool:
+    return path.is_private or any(task.is_private for task in store.tasks() if task.name == path.task)
 
 
 def _file(store: Store, path: Path) -> FilePath:
     """Return where the answer for a path is kept: named by the path and by what it consists of."""
-    name = hashlib.sha256("\n".join((path.id, *path.digests, str(path.is_private))).encode()).hexdigest()
+    name = hashlib.sha256("\n".join((path.id, *path.digests)).encode()).hexdigest()
     return store.directory / CACHE_NAME / FOLDER / f"{name}.json"
 
 

@@ -198,8 +198,10 @@ class Cycle:
         store, record = self._workshop.store, self._record
         lineage = store.ancestors()
         live = [lineage[live_id] for live_id in record.config["live"]]
-        earlier = (
-            path for path in lineage.values() if path.task == record.task and not path.id.startswith(self._prefix())
+        earlier = (  # not what was imported since: it has a larger number
+            path
+            for path in lineage.values()
+            if path.task == record.task and int(path.id.rsplit("/", 3)[1]) < record.number
         )
         picks = count_picks(earlier, record.task, record.agent)
         population = Population.start(record.task, store.root(), live, lineage, picks, store.compartments())

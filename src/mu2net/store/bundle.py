@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
@@ -12,8 +14,10 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from mu2net.core.component import Digest
 from mu2net.core.path import ROOT_ID
+from mu2net.data.source import check_task_name
 from mu2net.errors import ConfigError
 from mu2net.store import queries
+from mu2net.store.codec import metrics_from_json, mutations_from_json, proposal_from_json
 from mu2net.store.reach import CHUNK, files_of
 from mu2net.store.schema import Base, ComponentRow, CycleRow, OriginRow, PathRow, PathSlotRow, ProbeRow, TaskRow
 
@@ -74,7 +78,7 @@ def read_bundle(session: Session, task: str) -> Bundle:
     named = {task, *own["deny_from"], *(own["allow_from"] or ())}
     named.update(*(row["influence"] for row in paths), (row["task"] for row in paths))
     (probe,) = _rows(session, ProbeRow, ProbeRow.path_id, {live})
-    return Bundle(
+    bundle = Bundle(
         task=task,
         path=live,
         tasks=_rows(session, TaskRow, TaskRow.name, named),
@@ -86,6 +90,56 @@ def read_bundle(session: Session, task: str) -> Bundle:
         probe=probe,
         files=frozenset(files_of(session, [live]) - root),
     )
+    _require_sound(bundle)
+    return bundle
+
+
+def _require_sound(bundle: Bundle) -> None:
+    """Check that rows are such as mu2net writes, and name nothing that is not among them.
+
+    Raises:
+        ValueError: They are not; so are the other errors of values that do not mean anything.
+    """
+    tasks = {row["name"] for row in bundle.tasks}
+    cycles = {(row["task"], row["number"]) for row in bundle.cycles}
+    paths = {row["id"]: row for row in bundle.paths}
+    makers: dict[str, set[str]] = defaultdict(set)
+    for row in bundle.origins:
+        makers[row["digest"]].add(row["path_id"])
+    for row in bundle.tasks:
+        check_task_name(row["name"])
+        _require(all(isinstance(name, str) for name in row["classes"]) and len(row["classes"]) > 0, row["name"])
+        _require(isinstance(row["source"], dict) and isinstance(row["counts"], dict), row["name"])
+        _require(all(type(count) is int and count >= 0 for count in row["counts"].values()), row["name"])
+    (own,) = (row for row in bundle.tasks if row["name"] == bundle.task)
+    _require({*own["deny_from"], *(own["allow_from"] or ())} <= tasks, bundle.task)
+    for row in bundle.cycles:
+        _require(isinstance(row["config"], dict), f"{row['task']}/{row['number']}")
+    for identity, row in paths.items():
+        _require_sound_path(row, cycles, {*paths, ROOT_ID})
+        # Who made an equal component later did not shape this one.
+        built_on = {plan["digest"] for plan in row["proposal"]["slots"]} - {None}
+        shaped_by = {maker for digest in built_on for maker in makers[digest] & set(paths)} | {row["parent_id"]}
+        earlier = (paths[one] for one in shaped_by - {ROOT_ID} if paths[one]["created_at"] < row["created_at"])
+        influence = {row["task"]}.union(*(one["influence"] for one in earlier))
+        _require(influence <= set(row["influence"]) <= tasks, identity)
+
+
+def _require_sound_path(row: Row, cycles: Collection[tuple[str, int]], known: Collection[str]) -> None:
+    identity = row["id"]
+    _require((row["task"], row["cycle"]) in cycles and row["parent_id"] in known, identity)
+    proposal, metrics = proposal_from_json(row["proposal"]), metrics_from_json(row["metrics"])
+    _require(proposal.parent_id in known, identity)
+    shares = [metrics.quality, *metrics.validations, *(() if metrics.test is None else (metrics.test,))]
+    _require(all(isinstance(share, int | float) and 0.0 <= share <= 1.0 for share in shares), identity)
+    _require(type(metrics.flops) is int and math.isfinite(metrics.seconds), identity)
+    mutations_from_json(row["mutations"])
+    _require(isinstance(row["hparams"], dict) and isinstance(row["rates"], dict), identity)
+
+
+def _require(is_sound: bool, what: str) -> None:
+    if not is_sound:
+        raise ValueError(f"the row of {what!r} holds or names what it cannot")
 
 
 def _of_root(session: Session) -> frozenset[Digest]:

@@ -60,6 +60,7 @@ _END_CYCLE = (
     .values(state=bindparam("state"), ended_at=bindparam("ended_at"))
 )
 _NOTE_EVENT = insert(_EVENTS)
+_RUNNING = select(CycleRow).where(CycleRow.state == "running")
 
 
 @dataclass(frozen=True)
@@ -277,6 +278,9 @@ def add_task(session: Session, values: Mapping[str, Any]) -> None:
     name = values["name"]
     row = session.get(TaskRow, name)
     is_known = row is not None and is_only_known(row)
+    check_removals(session, name, [name])
+    if is_known and values["is_private"]:
+        require_unused(session, name)
     if row is not None and is_known and (row.fingerprint, row.classes) != (values["fingerprint"], values["classes"]):
         raise ConfigError(
             f"task {name!r} is known here from what was imported, with other data (fingerprint "
@@ -326,6 +330,22 @@ def check_removals(session: Session, identity: str, influence: Collection[str]) 
             f"path {identity!r} would be shaped by data of {gone[0]!r}, which was removed with all its influence; "
             "nothing was recorded. Start the cycle anew, with --restart"
         )
+
+
+def require_unused(session: Session, task: str) -> None:
+    """Check that the data of a task that becomes private shape nothing of other tasks.
+
+    Raises:
+        PrivacyError: They do.
+    """
+    started = [identity for cycle in session.scalars(_RUNNING) for identity in cycle.config.get("live", ())]
+    at_work = PathRow.id.in_(started) | (PathRow.state == "live")
+    for row in session.scalars(select(PathRow).where(at_work, PathRow.task != task)):
+        if task in row.influence:
+            raise PrivacyError(
+                f"task {task!r} cannot be private here: its data shaped path {row.id!r}; remove those first: "
+                f"mu2net remove {task} --with-influence"
+            )
 
 
 def check_compartment(session: Session, identity: str, task: str, influence: Collection[str]) -> None:

@@ -6,7 +6,9 @@ from come the rows alone. Everything is written in one transaction, after the fi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +20,7 @@ from sqlalchemy.orm import Session
 from mu2net.core.component import Digest
 from mu2net.core.path import ROOT_ID
 from mu2net.data.source import check_task_name
-from mu2net.errors import ComponentError, ConfigError
+from mu2net.errors import ComponentError, ConfigError, PrivacyError
 from mu2net.store import queries, recording
 from mu2net.store.bundle import Bundle, Row, read_bundle
 from mu2net.store.files import nothing_lost, only_read
@@ -75,11 +77,7 @@ def import_task(
         StoreError: The disk is full or cannot be written; nothing was changed.
     """
     _require_same_root(store, other)
-    with other.registry.reading() as session:
-        live = read_bundle(session, task).path
-    with other.leases.reading([live]):
-        with other.registry.reading() as session:
-            bundle = read_bundle(session, task)
+    with _held(other, task) as bundle:
         names = _names(bundle, renamed or {})
         with store.registry.reading() as session:  # before anything is copied
             _require_free(session, bundle, names)
@@ -91,7 +89,9 @@ def import_task(
             with store.registry.writing() as session:
                 is_there = _are_there(store, bundle.files)
                 if is_there:
-                    path = _Merge(session, bundle, names, is_private=is_private).write(str(other.directory))
+                    sizes = {digest: store.components.size(digest) for digest in bundle.files}
+                    merge = _Merge(session, bundle, names, sizes, is_private=is_private)
+                    path = merge.write(str(other.directory))
     found = store.path(path)
     kept = len(bundle.files) - len(copied)
     return Imported(names[task], path, tuple(sorted(found.influence)), len(copied), kept, num_bytes)
@@ -124,10 +124,8 @@ def export_system(store: StoreReader, directory: Path, tasks: Sequence[str] | No
     chosen = [path.task or "" for path in store.live_paths() if path.task in public] if tasks is None else list(tasks)
     if not chosen:
         raise ConfigError(f"system {store.directory} has no public task that was evolved; name the tasks to export")
-    made = directory.with_name(f"{directory.name}{_UNFINISHED}")
-    with nothing_lost(f"system {directory}"):
-        if store.files.is_folder(made):
-            store.files.remove_folder(made)
+    made = directory.with_name(f".{directory.name}-{secrets.token_hex(8)}{_UNFINISHED}")
+    with nothing_lost(f"system {directory}"), _removed_on_failure(store, made):
         new = Store.create(made, store.config.model_copy(update={"registry_url": None}), store.files)
         root = store.root()
         new.put_root(
@@ -138,6 +136,32 @@ def export_system(store: StoreReader, directory: Path, tasks: Sequence[str] | No
         store.files.rename(made, directory)
         store.files.sync_folder(directory.parent)
     return found
+
+
+@contextmanager
+def _removed_on_failure(store: StoreReader, folder: Path) -> Iterator[None]:
+    """Remove a folder that was made within the context where that fails."""
+    try:
+        yield
+    except Exception:
+        with suppress(OSError):
+            if store.files.is_folder(folder):
+                store.files.remove_folder(folder)
+        raise
+
+
+@contextmanager
+def _held(other: StoreReader, task: str) -> Iterator[Bundle]:
+    """Give what belongs to a task's live path, whose files the other system keeps for as long as the context lasts."""
+    while True:
+        with other.registry.reading() as session:
+            path = read_bundle(session, task).path
+        with other.leases.reading([path]):
+            with other.registry.reading() as session:
+                bundle = read_bundle(session, task)
+            if bundle.path == path:  # else another one was published meanwhile
+                yield bundle
+                return
 
 
 def _require_same_root(store: StoreReader, other: StoreReader) -> None:
@@ -155,13 +179,12 @@ def _require_same_root(store: StoreReader, other: StoreReader) -> None:
 def _names(bundle: Bundle, renamed: Mapping[str, str]) -> dict[str, str]:
     """Return the names of the tasks here by their names there."""
     known = [row["name"] for row in bundle.tasks]
-    for old, new in renamed.items():
+    for old in renamed:
         if old not in known:
             raise ConfigError(
                 f"there is no task {old!r} to rename: what moves is {', '.join(map(repr, sorted(known)))}"
             )
-        check_task_name(new)
-    names = {name: renamed.get(name, name) for name in known}
+    names = {name: check_task_name(renamed.get(name, name)) for name in known}
     if len(set(names.values())) < len(names):
         raise ConfigError(f"two tasks would have the same name: {sorted(names.values())}; rename one of them otherwise")
     return names
@@ -216,11 +239,20 @@ class _Merge:
         session: The transaction.
         bundle: What to write.
         names: Names of its tasks here by those there.
+        sizes: Sizes of the files that are here now, in bytes.
         is_private: Whether the task is private here even if it is public there.
     """
 
-    def __init__(self, session: Session, bundle: Bundle, names: Mapping[str, str], *, is_private: bool) -> None:
-        self._session, self._bundle, self._names = session, bundle, names
+    def __init__(
+        self,
+        session: Session,
+        bundle: Bundle,
+        names: Mapping[str, str],
+        sizes: Mapping[Digest, int],
+        *,
+        is_private: bool,
+    ) -> None:
+        self._session, self._bundle, self._names, self._sizes = session, bundle, names, sizes
         self._at: datetime = recording.now()
         self._is_private = is_private
         self._cycles: dict[tuple[str, int], int] = {}
@@ -253,26 +285,57 @@ class _Merge:
             self._write_origin(row)
         return self._publish(system)
 
+    def _check_namesakes(self, identity: str, task: str) -> None:
+        """Check that no data shaped the path that may not, and that this system knows by another name.
+
+        Raises:
+            PrivacyError: They did.
+        """
+        (row,) = (row for row in self._bundle.paths if row["id"] == self._bundle.path)
+        data = {
+            (one["fingerprint"], tuple(one["classes"])): one["name"]
+            for one in self._bundle.tasks
+            if one["name"] in row["influence"] and one["name"] != self._bundle.task
+        }
+        named = set(self._names.values())
+        for here in self._session.scalars(select(TaskRow)).all():
+            there = data.get((here.fingerprint, tuple(here.classes)))
+            if there is None or here.name in named:
+                continue
+            try:
+                recording.check_compartment(self._session, identity, task, [here.name])
+                recording.check_removals(self._session, identity, [here.name])
+            except PrivacyError as error:
+                raise PrivacyError(
+                    f"{error}. Task {there!r} of the other system has the same data as {here.name!r} here"
+                ) from error
+
     def _write_task(self, row: Row, system: str) -> None:
         name, is_own = self._names[row["name"]], row["name"] == self._bundle.task
         imported = {"system": system, "name": row["name"], "at": self._at.isoformat(), "is_only_known": not is_own}
         here = self._session.get(TaskRow, name)
         source = {**row["source"], **({"name": name} if "name" in row["source"] else {})}
+        is_private = row["is_private"] or (here is not None and here.is_private)
         if is_own:
+            is_private = is_private or self._is_private
+            if is_private:
+                recording.require_unused(self._session, name)
             values: Row = {
-                "is_private": row["is_private"] or self._is_private,
+                "is_private": is_private,
+                "source": source,
                 "allow_from": None if row["allow_from"] is None else self._renamed(row["allow_from"]),
                 "deny_from": self._renamed(row["deny_from"]),
                 "removed_at": None,
             }
         else:
-            values = {"allow_from": None, "deny_from": [], "removed_at": self._at}
+            # Where its images are, and how many, is nobody's business who does not get the task.
+            values = {"allow_from": None, "deny_from": [], "removed_at": self._at, "source": {}, "counts": {}}
         if here is None:
             number = recording.next_number(self._session, TaskRow.number)
-            values = {**row, **values, "name": name, "number": number, "imported": imported, "source": source}
+            values = {**row, **values, "name": name, "number": number, "imported": imported}
             self._session.execute(insert(TaskRow).values(**values))
         elif is_own:
-            values |= {"source": source, "counts": row["counts"], "imported": imported}
+            values |= {"counts": row["counts"], "imported": imported}
             self._session.execute(update(TaskRow).where(TaskRow.name == name).values(**values))
 
     def _renamed(self, tasks: Iterable[str]) -> list[str]:
@@ -280,12 +343,7 @@ class _Merge:
 
     def _write_cycle(self, row: Row) -> None:
         task = self._names[row["task"]]
-        same = (
-            select(CycleRow.number)
-            .where(CycleRow.task == task, CycleRow.started_at == row["started_at"])
-            .where(CycleRow.seed == row["seed"], CycleRow.agent == row["agent"])
-        )
-        number = self._session.scalar(same)
+        number = self._same_cycle(task, row)
         if number is None:
             number = recording.next_number(self._session, CycleRow.number, CycleRow.task == task)
             is_over = row["state"] != "running"
@@ -295,6 +353,29 @@ class _Merge:
             self._session.execute(insert(CycleRow).values(**values))
         self._cycles[row["task"], row["number"]] = number
 
+    def _same_cycle(self, task: str, row: Row) -> int | None:
+        """Return the number of a cycle here that is the same one; ``None`` where there is none, or it has diverged."""
+        same = (
+            select(CycleRow.number)
+            .where(CycleRow.task == task, CycleRow.started_at == row["started_at"], CycleRow.state != "running")
+            .where(CycleRow.seed == row["seed"], CycleRow.agent == row["agent"])
+        )
+        for number in self._session.scalars(same).all():
+            if not any(self._differs(path, task, number) for path in self._bundle.paths if _is_of(path, row)):
+                return int(number)
+        return None
+
+    def _differs(self, path: Row, task: str, number: int) -> bool:
+        """Return whether a path that would have the same id here has other components."""
+        identity = path_id(task, number, path["generation"], path["child"])
+        query = select(PathSlotRow.digest).where(PathSlotRow.path_id == identity).order_by(PathSlotRow.position)
+        here = list(self._session.scalars(query))
+        return bool(here) and here != [slot["digest"] for slot in self._slots(path["id"])]
+
+    def _slots(self, identity: str) -> list[Row]:
+        found = (slot for slot in self._bundle.slots if slot["path_id"] == identity)
+        return sorted(found, key=lambda slot: int(slot["position"]))
+
     def _write_component(self, row: Row) -> None:
         is_needed = row["digest"] in self._bundle.files
         here = self._session.get(ComponentRow, row["digest"])
@@ -302,6 +383,7 @@ class _Merge:
             task = None if row["task"] is None else self._names[row["task"]]
             values = {**row, "task": task, "created_by": self._ids.get(row["created_by"], row["created_by"])}
             values["collected_at"] = None if is_needed else self._at
+            values["num_bytes"] = self._sizes.get(row["digest"], row["num_bytes"])
             self._session.execute(insert(ComponentRow).values(**values))
         elif is_needed and here.collected_at is not None:
             values = {"collected_at": None, "momentum_digest": row["momentum_digest"]}
@@ -309,9 +391,7 @@ class _Merge:
 
     def _write_path(self, row: Row) -> None:
         identity = self._ids[row["id"]]
-        slots = sorted(
-            (slot for slot in self._bundle.slots if slot["path_id"] == row["id"]), key=lambda slot: slot["position"]
-        )
+        slots = self._slots(row["id"])
         if self._session.get(PathRow, identity) is not None:
             recording.require_equal(self._session, identity, [slot["digest"] for slot in slots])
             return
@@ -343,6 +423,10 @@ class _Merge:
         influence = self._renamed(row["influence"])
         recording.check_compartment(self._session, identity, task, influence)
         recording.check_removals(self._session, identity, influence)
+        self._check_namesakes(identity, task)
+        is_private = self._session.get_one(TaskRow, task).is_private
+        own = (PathRow.task == task) & PathRow.is_private.is_not(is_private)
+        self._session.execute(update(PathRow).where(own).values(is_private=is_private))
         number = recording.next_number(self._session, PathRow.publication)
         values: dict[str, Any] = {"state": "live", "publication": number, "retired_at": None}
         values |= {"metrics": row["metrics"]}
@@ -353,3 +437,7 @@ class _Merge:
         payload = {"system": system, "task": self._bundle.task, "path": identity, "influence": influence}
         recording.add_event(self._session, "task_imported", task, payload)
         return identity
+
+
+def _is_of(path: Row, cycle: Row) -> bool:
+    return (path["task"], path["cycle"]) == (cycle["task"], cycle["number"])

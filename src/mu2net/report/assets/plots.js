@@ -2,10 +2,12 @@ const SIZE = { width: 420, height: 260, left: 62, right: 16, top: 14, bottom: 38
 
 /** Return round numbers between two bounds. */
 function ticks(low, high) {
-  const span = high - low || 1, rough = span / 4, power = 10 ** Math.floor(Math.log10(rough));
+  const isFlat = high - low <= 1e-9 * Math.max(Math.abs(low), Math.abs(high));
+  if (isFlat) return [low];
+  const span = high - low, rough = span / 4, power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((one) => one * power).find((one) => one >= rough);
   const found = [];
-  for (let value = Math.ceil(low / step) * step; value <= high + step * 1e-9; value += step) found.push(value);
+  for (let number = Math.ceil(low / step); number * step <= high + step * 1e-9 && found.length < 20; number += 1) found.push(number * step);
   return found;
 }
 
