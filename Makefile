@@ -11,17 +11,18 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib src >/dev/null || true  # on all cores; some packages hold no Python
 	touch $(STAMP)
 
 demo: setup
 	$(BIN)/mu2net demo
 
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2
 
 # Also what takes long.
 test-all: setup
-	$(BIN)/python -m pytest -n 2 --dist worksteal --exhaustive
+	$(BIN)/python -m pytest -n 2 --exhaustive
 
 # Errors and crashes at every step, and a thousand killed processes, which takes a while; `make test` has some of both.
 test-crash: setup
@@ -30,7 +31,7 @@ test-crash: setup
 
 # A minute of random files for everything that reads files of others.
 test-fuzz: setup
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev,fuzz]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,fuzz]'
 	for target in component manifest config seal; do $(BIN)/python -m attacks.fuzz $$target -max_total_time=15 || exit 1; done
 
 check: setup
