@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mu2net.errors import ComponentError, StoreError
+from mu2net.errors import ComponentError, ConfigError, StoreError
 from mu2net.serve.tokens import Principal, Tokens
 from tests.serve.conftest import encoded
 
@@ -395,6 +395,15 @@ def test_the_page_shows_the_public_tasks(client, system, png):
     assert "secret" not in answer.text
     seen = client.get("/", headers={"if-none-match": answer.headers["etag"]})
     assert (seen.status_code, seen.content) == (304, b"")
+
+
+def test_a_page_that_would_be_too_large_is_a_problem(client, monkeypatch):
+    monkeypatch.setattr("mu2net.report.page.fit", refuse)
+    assert "larger than" in problem(client.get("/"), 503, "no-page")
+
+
+def refuse(report):
+    raise ConfigError("a report of 2 tasks is larger than a page")
 
 
 def test_the_page_is_for_those_who_may_see_all_of_it(serve, tokens):

@@ -102,15 +102,21 @@ def test_a_server_from_start_to_end_while_its_system_changes(start, system, smal
     assert "serving version" in text
 
 
-def test_requests_that_were_accepted_are_answered_after_sigterm(start, files):
-    server = start("--max-wait-ms", "1500")
+def asked_and_stopped(server, png):
+    """Ask, stop the server while it works on the answer, and return the answers."""
     answers = []
-    thread = threading.Thread(target=lambda: answers.append(ask(httpx, server.url, "one", files[0].read_bytes())))
+    thread = threading.Thread(target=lambda: answers.append(ask(httpx, server.url, "one", png)))
     thread.start()
     time.sleep(0.5)
     code, text = server.stop()
     thread.join(60)
     assert code == 0, text
+    return answers
+
+
+def test_requests_that_were_accepted_are_answered_after_sigterm(start, files):
+    server = start("--max-wait-ms", "1500")
+    answers = asked_and_stopped(server, files[0].read_bytes())
     assert [answer.status_code for answer in answers] == [200]
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{server.url}/healthz")
@@ -148,13 +154,7 @@ def test_clients_that_are_slow_or_leave(start, files):
 
 def test_what_takes_longer_than_the_end_lasts_is_told(start, files):
     server = start("--max-wait-ms", "20000", "--drain", "1s")
-    answers = []
-    thread = threading.Thread(target=lambda: answers.append(ask(httpx, server.url, "one", files[0].read_bytes())))
-    thread.start()
-    time.sleep(0.5)
-    code, text = server.stop()
-    thread.join(60)
-    assert code == 0, text
+    answers = asked_and_stopped(server, files[0].read_bytes())
     (answer,) = answers
     assert (answer.status_code, answer.headers["content-type"]) in (
         (200, "application/json"),  # the end came before the wait of the batch was over, and answered it

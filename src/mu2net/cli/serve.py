@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -112,14 +113,13 @@ def serve(
         judge = _measuring(opened, precision, force=force) if precision in _MEASURED else None
         classifier = opened.classifier(precision=PRECISIONS[precision], memory_limit=limit, judge=judge)
         app = create_app(classifier, settings, tokens)
-        if tokens is not None:
-            for name in tokens.unknown_tasks(task.name for task in opened.tasks()):
-                say(error_console(), f"warning: tokens name the task {name!r}, which does not exist (yet)", "yellow")
-        elif not is_loopback(host):
+        unknown = () if tokens is None else tokens.unknown_tasks(task.name for task in opened.tasks())
+        for name in unknown:
+            say(error_console(), f"warning: tokens name the task {name!r}, which does not exist (yet)", "yellow")
+        if tokens is None and not is_loopback(host):
             say(error_console(), f"warning: anybody who reaches {host} may ask; name tokens with --auth", "yellow")
         listening = bind(host, port)
-        address, found = listening.getsockname()[:2]
-        url = f"http://{f'[{address}]' if ':' in address else address}:{found}"
+        url = _url(listening)
         tasks = [task.name for task in opened.tasks() if task.path_id is not None]
 
         def tell() -> None:
@@ -129,6 +129,12 @@ def serve(
                 say(console(), f"serving {plural(len(tasks), 'task')} of {opened.directory} at {url} (try {url}/docs)")
 
         run(app, listening, tell, drain=settings.drain, connections=max_connections, proxies=proxy or [])
+
+
+def _url(listening: socket.socket) -> str:
+    """Return the address that a socket answers at."""
+    address, port = listening.getsockname()[:2]
+    return f"http://{f'[{address}]' if ':' in address else address}:{port}"
 
 
 def _measuring(system: System, precision: str, *, force: bool) -> Judge:

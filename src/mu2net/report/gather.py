@@ -13,7 +13,7 @@ from statistics import fmean, stdev
 
 from mu2net.core.component import Component, Digest
 from mu2net.core.path import ROOT_ID, Mutation, Path
-from mu2net.core.score import accounted_parameters, count_sharers
+from mu2net.core.score import count_sharers
 from mu2net.report.data import (
     ChildFacts,
     ComponentFacts,
@@ -33,6 +33,7 @@ from mu2net.store.migrate import mu2net_version
 from mu2net.store.records import ChildRecord, TaskRecord
 from mu2net.store.store import Store
 from mu2net.store.usage import usage
+from mu2net.system.overview import summarize_child, summarize_task
 from mu2net.system.summary import added_parameters
 
 _Z = 1.959964
@@ -158,27 +159,25 @@ def _tasks(
 def _task(
     store: Store, task: TaskRecord, path: Path | None, sharers: Mapping[Digest, int], shown: _Components
 ) -> TaskFacts:
-    metrics = path.metrics if path else None
-    counts = {split: task.counts.get(split, 0) for split in ("train", "validation", "test")}
-    is_tested = metrics is not None and metrics.test is not None
+    row = summarize_task(store, task, path, sharers)
     return TaskFacts(
-        name=task.name,
-        classes=len(task.classes),
-        is_private=task.is_private,
-        num_train=counts["train"],
-        num_validation=counts["validation"],
-        num_test=counts["test"],
-        path=path.id if path else None,
+        name=row.name,
+        classes=len(row.classes),
+        is_private=row.is_private,
+        num_train=row.num_train,
+        num_validation=row.num_validation,
+        num_test=row.num_test,
+        path=row.path_id,
         components=shown.indices(path) if path else (),
-        agent=path.agent if path else None,
-        validation=wilson(metrics.quality, counts["validation"]) if metrics else None,
-        test=wilson(metrics.test or 0.0, counts["test"]) if metrics and is_tested else None,
-        num_params=path.num_params if path else 0,
-        added_params=added_parameters(path) if path else 0,
-        accounted_params=accounted_parameters(path, sharers) if path else 0.0,
-        flops=metrics.flops if metrics else 0,
-        seconds=sum(cycle.spent_seconds for cycle in store.cycles(task.name)),
-        children=len(store.history(task.name)),
+        agent=row.agent,
+        validation=None if row.validation is None else wilson(row.validation, row.num_validation),
+        test=None if row.test is None else wilson(row.test, row.num_test),
+        num_params=row.num_params,
+        added_params=row.added_params,
+        accounted_params=row.accounted_params,
+        flops=row.flops,
+        seconds=row.seconds,
+        children=row.children,
         reuse=_reuse(path) if path else {},
         influence=tuple(sorted(path.influence)) if path else (),
         hparams=dict(path.hparams) if path else {},
@@ -252,29 +251,26 @@ def _search(store: Store, task: str) -> SearchFacts:
 
 
 def _child(record: ChildRecord, paths: Mapping[str, Path], ends: dict[int, float]) -> ChildFacts:
-    path = record.path
-    _, cycle, generation, _ = path.id.rsplit("/", 3)
-    parent = paths.get(path.parent_id or "")
-    seconds = path.metrics.seconds if path.metrics else 0.0
-    ends[int(cycle)] += seconds
-    trained = {slot.name for slot in record.proposal.trainable} if record.proposal else set()
+    row, path = summarize_child(record), record.path
+    parent = paths.get(row.parent_id)
+    ends[row.cycle] += row.seconds
     return ChildFacts(
-        id=path.id,
-        cycle=int(cycle),
-        generation=int(generation),
-        parent=path.parent_id or ROOT_ID,
-        quality=path.quality,
-        change=None if parent is None else path.quality - parent.quality,
-        validations=path.metrics.validations if path.metrics else (),
-        end=ends[int(cycle)],
-        seconds=seconds,
-        trained_params=sum(part.num_params for part in path.components if part.slot.name in trained),
+        id=row.id,
+        cycle=row.cycle,
+        generation=row.generation,
+        parent=row.parent_id,
+        quality=row.quality,
+        change=None if parent is None else row.quality - parent.quality,
+        validations=row.validations,
+        end=ends[row.cycle],
+        seconds=row.seconds,
+        trained_params=row.num_trained,
         flops=path.metrics.flops if path.metrics else 0,
         num_params=path.num_params,
-        is_kept=record.is_kept,
-        is_live=record.state == "live",
-        mutations=tuple(_mutation(mutation) for mutation in path.mutations),
-        hparams=dict(path.hparams),
+        is_kept=row.is_kept,
+        is_live=row.is_live,
+        mutations=tuple(_mutation(mutation) for mutation in row.mutations),
+        hparams=dict(row.hparams),
     )
 
 

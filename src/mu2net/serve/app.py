@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import mu2net
+from mu2net.errors import ConfigError
 from mu2net.report.page import policy
 from mu2net.serve import documents, problems
 from mu2net.serve.metrics import Metrics
@@ -327,7 +328,10 @@ def _add_page(app: FastAPI, service: Service) -> None:
         """Show the network, its growth, and every search, of all tasks that are not private."""
         if not principal.may_use_all:
             raise ProblemError(403, "forbidden", "the page shows all public tasks, and your token names some only")
-        version, text = await service.page()
+        try:
+            version, text = await service.page()
+        except ConfigError as error:
+            raise ProblemError(503, "no-page", str(error)) from error
         headers = {"ETag": f'"{version}"', "Cache-Control": "no-cache", "Content-Security-Policy": policy()}
         if request.headers.get("if-none-match") == headers["ETag"]:
             return Response(status_code=304, headers=headers)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from mu2net.core.component import Digest
 from mu2net.core.path import ROOT_ID, Path
 from mu2net.core.score import accounted_parameters, count_sharers
@@ -22,10 +24,18 @@ def summarize_tasks(store: Store) -> list[TaskSummary]:
     live = store.live_paths()
     sharers = count_sharers(live)
     paths = {path.task: path for path in live}
-    return [_summarize_task(store, task, paths.get(task.name), sharers) for task in store.tasks()]
+    return [summarize_task(store, task, paths.get(task.name), sharers) for task in store.tasks()]
 
 
-def _summarize_task(store: Store, task: TaskRecord, path: Path | None, sharers: dict[Digest, int]) -> TaskSummary:
+def summarize_task(store: Store, task: TaskRecord, path: Path | None, sharers: Mapping[Digest, int]) -> TaskSummary:
+    """Return a row of the leaderboard.
+
+    Args:
+        store: The system.
+        task: The task.
+        path: Its live path; ``None`` where it was never evolved.
+        sharers: Number of tasks that use each component.
+    """
     measured = path.metrics if path else None
     reused = reuse_by_donor(path) if path else {}
     return TaskSummary(
@@ -96,10 +106,15 @@ def _lineage(store: Store, path: Path) -> tuple[str, ...]:
 
 def summarize_history(store: Store, name: str) -> list[ChildSummary]:
     """Return every sampled child of a task, in the order of sampling."""
-    return [_summarize_child(child) for child in store.children(name)]
+    return [summarize_child(child) for child in store.children(name)]
 
 
-def _summarize_child(child: ChildRecord) -> ChildSummary:
+def summarize_child(child: ChildRecord) -> ChildSummary:
+    """Return a sampled child of a task's history.
+
+    Args:
+        child: The child.
+    """
     path = child.path
     _, cycle, generation, _ = path.id.rsplit("/", 3)
     measured = path.metrics
