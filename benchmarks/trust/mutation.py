@@ -7,22 +7,24 @@ import math
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import suppress
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
+
+from benchmarks.trust.mutant_tests import Record, that_may_notice
 
 _REPOSITORY = Path(__file__).parents[2]
 _EMPTY = "tests/nothing/test_nothing.py"
 
-_FASTEST = 120.0
+_MUTANT_TESTS = (sys.executable, "-m", "benchmarks.trust.mutant_tests")
+
+_FASTEST = 60.0
 """No run of the tests is ended before this many seconds, however fast the clean one was."""
 
 _PATIENCE = 5.0
@@ -68,8 +70,9 @@ def measure_mutation(
 ) -> Mutated:
     """Change a copy of the program in small ways, one at a time, and return what its tests noticed.
 
-    ``mutmut`` makes the mutants; all tests run for each, those of the changed module first, until one fails. It takes
-    hours: stopped, and called again with the same folder, it goes on.
+    ``mutmut`` makes the mutants. A first run without a change tells which tests call which function: for each mutant
+    those that call the changed one run, the fastest first, and then those that start processes, whose calls nobody
+    sees, until one fails. It takes an hour or more: stopped, and called again with the same folder, it goes on.
 
     Args:
         folder: Where the copy is made, with all that is known of it so far.
@@ -95,9 +98,10 @@ def measure_mutation(
     sample = names[:count]
     missing = [name for name in sample if name not in known]
     if missing:
-        limit = max(_FASTEST, _PATIENCE * _clean_seconds(project, tests))
-        with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-            tried = {pool.submit(_try, project, name, tests, limit): name for name in missing}
+        records = _records(project, folder / "tests.json", tests)
+        with _Servers(project, workers or os.cpu_count() or 1) as servers:
+            calling = {name: that_may_notice(records, name.partition("__mutmut_")[0]) for name in missing}
+            tried = {servers.submit(name, calling[name]): name for name in missing}
             for future in as_completed(tried):
                 known[tried[future]] = future.result()
                 draft = ledger.with_suffix(".draft")
@@ -153,45 +157,74 @@ def _mutants(project: Path) -> list[str]:
     raise AssertionError
 
 
-def _clean_seconds(project: Path, tests: Sequence[str]) -> float:
-    """Return how long the tests take without a change.
+def _records(project: Path, file: Path, tests: Sequence[str]) -> list[Record]:
+    """Return what each test does without a change; all of them run where that is not known yet.
 
     Raises:
         RuntimeError: One fails.
     """
-    started = time.monotonic()
-    done = subprocess.run(_pytest(tests), capture_output=True, text=True, **_options(project, ""))  # noqa: S603 - our own tests
-    if done.returncode:
-        raise RuntimeError(f"tests fail without a change:\n{done.stdout[-2000:]}")
-    return time.monotonic() - started
+    if not file.exists():
+        draft = file.with_suffix(".draft")
+        command = [*_MUTANT_TESTS, "record", str(draft), *tests]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, **_place(project))  # noqa: S603 - ours
+        if done.returncode:
+            raise RuntimeError(f"tests fail without a change:\n{(done.stdout + done.stderr)[-2000:]}")
+        draft.replace(file)
+    return [Record(**{**found, "functions": tuple(found["functions"])}) for found in json.loads(file.read_text())]
 
 
-def _try(project: Path, name: str, tests: Sequence[str], limit: float) -> str:
-    """Run the tests with one mutant, those of its module first, and return what became of it."""
-    module = name.rpartition(".")[0].rpartition(".")[2]
-    first = [f"{tests[0]}/test_{module}.py"] if (project / tests[0] / f"test_{module}.py").exists() else []
-    process = subprocess.Popen(  # noqa: S603 - our own tests
-        _pytest([*first, *tests]),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        **_options(project, name),
-    )
-    try:
-        return "killed" if process.wait(limit) else "survived"
-    except subprocess.TimeoutExpired:
-        return "timed out"
-    finally:
-        with suppress(ProcessLookupError):  # with all that it started
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+class _Servers:
+    """Processes that try mutants, one each at a time.
+
+    Args:
+        project: The copy of the program with its mutants.
+        count: How many.
+    """
+
+    def __init__(self, project: Path, count: int) -> None:
+        self._pool = ThreadPoolExecutor(count)
+        self._idle: SimpleQueue[subprocess.Popen[str]] = SimpleQueue()
+        self._all = [
+            subprocess.Popen(  # noqa: S603 - ours
+                [*_MUTANT_TESTS, "serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **_place(project)
+            )
+            for _ in range(count)
+        ]
+        for server in self._all:
+            self._idle.put(server)
+
+    def __enter__(self) -> _Servers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+        for server in self._all:
+            server.communicate()
+
+    def submit(self, name: str, records: Sequence[Record]) -> Future[str]:
+        """Try a mutant when a process is idle: its outcome, or a RuntimeError."""
+        return self._pool.submit(self._try, name, records)
+
+    def _try(self, name: str, records: Sequence[Record]) -> str:
+        if not records:
+            return "survived"
+        seconds = _FASTEST + _PATIENCE * sum(record.seconds for record in records)
+        question = {"name": name, "tests": [record.test for record in records], "seconds": seconds}
+        server = self._idle.get()
+        try:
+            assert server.stdin
+            assert server.stdout
+            server.stdin.write(json.dumps(question) + "\n")
+            server.stdin.flush()
+            answer = server.stdout.readline().strip()
+        finally:
+            self._idle.put(server)
+        if answer not in ("killed", "survived", "timed out"):
+            raise RuntimeError(f"the tests of {name} could not run: {answer or 'their process ended'}")
+        return answer
 
 
-def _pytest(tests: Sequence[str]) -> list[str]:
-    return [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--timeout=0", *tests]
-
-
-def _options(project: Path, name: str) -> dict[str, Any]:
+def _place(project: Path) -> dict[str, Any]:
     folder = project / "mutants"
-    environment = {"PYTHONPATH": str(folder / "src"), "MUTANT_UNDER_TEST": name, "OMP_NUM_THREADS": "1"}
-    return {"cwd": folder, "env": {**os.environ, **environment}}
+    paths = os.pathsep.join(map(str, (folder / "src", _REPOSITORY)))
+    return {"cwd": folder, "env": {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 
 import pytest
 
 from benchmarks.trust import mutation
+from benchmarks.trust.mutant_tests import Record, that_may_notice
 from benchmarks.trust.mutation import Mutated, measure_mutation
 
 PROGRAM = """
@@ -14,15 +16,46 @@ def add(a, b):
     return a + b
 
 
+def twice(a):
+    return 2 * a
+
+
+def thrice(a):
+    return 3 * a
+
+
 def unused(a):
     return not a
 """
 TESTS = """
-from little.numbers import add
+import subprocess
+import sys
+
+import pytest
+
+from little.numbers import add, twice
+
+
+@pytest.fixture(scope="module")
+def four():
+    return twice(2)
 
 
 def test_add():
     assert add(1, 2) == 3
+
+
+def test_fixture_is_a_number(four):
+    assert isinstance(four, int)
+
+
+def test_fixture_is_four(four):
+    assert four == 4
+
+
+def test_another_process():
+    code = "from little.numbers import thrice; print(thrice(2))"
+    assert int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout) == 6
 """
 
 
@@ -60,7 +93,7 @@ def test_noticed_and_unnoticed_changes_are_told_apart(tmp_path, repository, monk
     """A larger sample goes on with a smaller one; of another program nothing is taken over."""
     first = measure(tmp_path, repository, 1)
     assert first.sample == 1
-    (repository / "tests" / "test_numbers.py").write_text(TESTS + "    assert add(1, 1) == 2\n")
+    (repository / "tests" / "test_numbers.py").write_text(TESTS + "    assert True\n")
     with pytest.raises(RuntimeError, match=r"made of another program: delete"):
         measure(tmp_path, repository, 1)
     (repository / "tests" / "test_numbers.py").write_text(TESTS)
@@ -70,8 +103,23 @@ def test_noticed_and_unnoticed_changes_are_told_apart(tmp_path, repository, monk
     assert {name.split("x_")[1].split("__")[0] for name in mutated.unnoticed} == {"unused"}
     assert mutated.score == pytest.approx(mutated.outcomes["killed"] / mutated.mutants)
     assert set(first.unnoticed) <= set(mutated.unnoticed)
-    monkeypatch.setattr(mutation, "_try", lambda *_: pytest.fail("all of them are known"))
+    monkeypatch.setattr(mutation, "_Servers", lambda *_: pytest.fail("all of them are known"))
     assert measure(tmp_path, repository, 1000) == mutated
+
+
+def test_tests_of_a_function_are_those_that_call_it_or_start_a_process(tmp_path, repository):
+    """Also through a fixture that another test shares; the fastest come first, and those with a process last."""
+    measure(tmp_path, repository, 1)
+    records = [Record(**found) for found in json.loads((tmp_path / "mutants" / "tests.json").read_text())]
+    assert [record.seconds for record in records] == sorted(record.seconds for record in records)
+
+    def chosen(function):
+        found = that_may_notice(records, f"little.numbers.x_{function}")
+        return [record.test.partition("::")[2] for record in found]
+
+    assert chosen("add") == ["test_add", "test_another_process"]
+    assert set(chosen("twice")[:2]) == {"test_fixture_is_a_number", "test_fixture_is_four"}
+    assert chosen("twice")[2:] == chosen("thrice") == chosen("unused") == ["test_another_process"]
 
 
 @pytest.mark.thorough
