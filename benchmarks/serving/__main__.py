@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from benchmarks.results import Row, format_table, write_rows
-from benchmarks.serving.inside import Single, all_tasks_speedup, memory_ratio
+from benchmarks.serving.inside import Single, all_tasks_speedup, int8_speedup, memory_ratio, onnx_speedup
 from benchmarks.serving.load import Load, run_load
 from benchmarks.serving.served import TASKS, Server, Start, encoded_images, make_system
 from benchmarks.serving.soak import run_soak
@@ -26,7 +26,7 @@ from mu2net.store.store import Store
 from mu2net.system import System
 
 RESULTS = Path(__file__).parents[1] / "results" / "serving.json"
-PARTS = ("all_tasks", "memory", "overhead", "labels", "clients", "mixed", "soak")
+PARTS = ("all_tasks", "memory", "onnx", "int8", "overhead", "labels", "clients", "mixed", "soak")
 CLIENTS = (1, 8, 64)
 
 
@@ -53,6 +53,10 @@ class Place:
         seed = self.options.seed
         return [image for name in self.names for image in encoded_images(self.tasks / name, each, seed)]
 
+    def image(self) -> Image.Image:
+        """Return a test image of the first task, RGB."""
+        return Image.open(io.BytesIO(self.images(1)[0])).convert("RGB")
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure the parts that were asked for.
@@ -78,8 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _all_tasks(place: Place) -> list[Row]:
-    image = Image.open(io.BytesIO(place.images(1)[0])).convert("RGB")
-    ratios, difference = all_tasks_speedup(place.folder, image, place.options.pairs)
+    ratios, difference = all_tasks_speedup(place.folder, place.image(), place.options.pairs)
     title = f"all {len(place.names)} tasks on one image, over as many models by themselves, times as fast"
     detail = {"largest_logit_difference": difference, "threads": torch.get_num_threads()}
     return [Row.of("all_tasks", title, ratios, at_least=2.5, detail=detail)]
@@ -89,6 +92,26 @@ def _memory(place: Place) -> list[Row]:
     ratios, found = memory_ratio(place.folder, place.options.pairs)
     title = f"memory of {len(place.names)} tasks through one network, over that of as many models"
     return [Row.of("memory", title, ratios, at_most=0.45, detail={"bytes": found})]
+
+
+def _onnx(place: Place) -> list[Row]:
+    torch.set_num_threads(place.cores)
+    ratios, difference = onnx_speedup(place.folder, place.names[0], place.image(), place.options.pairs)
+    title = "one image through onnxruntime, times as fast as through PyTorch in float32"
+    detail = {"largest_logit_difference": difference, "threads": place.cores}
+    return [Row.of("onnx", title, ratios, detail=detail)]
+
+
+def _int8(place: Place) -> list[Row]:
+    torch.set_num_threads(place.cores)
+    rows = []
+    for batch in (1, 32):
+        files = encoded_images(place.tasks / place.names[0], batch, place.options.seed)
+        images = [Image.open(io.BytesIO(file)).convert("RGB") for file in files]
+        ratios = int8_speedup(place.folder, place.names[0], images, place.options.pairs)
+        title = f"a batch of {batch} in 8-bit integers, times as fast as in float32"
+        rows.append(Row.of(f"int8_{batch}", title, ratios, detail={"threads": place.cores}))
+    return rows
 
 
 def _overhead(place: Place) -> list[Row]:
@@ -179,7 +202,7 @@ def _soak(place: Place) -> list[Row]:
 
 
 MEASURES: dict[str, Callable[[Place], list[Row]]] = dict(
-    zip(PARTS, (_all_tasks, _memory, _overhead, _labels, _clients, _mixed, _soak), strict=True)
+    zip(PARTS, (_all_tasks, _memory, _onnx, _int8, _overhead, _labels, _clients, _mixed, _soak), strict=True)
 )
 
 

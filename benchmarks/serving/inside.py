@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
 
@@ -14,12 +15,14 @@ import torch
 from PIL import Image
 
 from mu2net.data.decode import squeeze
+from mu2net.export.task import export_tasks
 from mu2net.nn.chain import Chain
+from mu2net.nn.int8 import to_int8
 from mu2net.nn.roots import backbone_from_config
-from mu2net.search.arithmetic import path_compute
 from mu2net.search.publication import load_chain
 from mu2net.store.store import Store
 from mu2net.system import System
+from mu2net.system.classifier import ServingPrecision, serving_compute
 from mu2net.train.augment import Pipeline
 from mu2net.train.compute import Compute
 
@@ -27,14 +30,22 @@ CPU = torch.device("cpu")
 
 
 class Single:
-    """The model of one task by itself, with parameters of its own."""
+    """The model of one task by itself, with parameters of its own.
 
-    def __init__(self, store: Store, task: str) -> None:
+    Args:
+        store: The system.
+        task: The task.
+        precision: What it computes in; that which its path was trained in by default.
+    """
+
+    def __init__(self, store: Store, task: str, precision: ServingPrecision | None = None) -> None:
         backbone = backbone_from_config(store.config.backbone)
         path = store.live_path(task)
         assert path is not None
         self.chain: Chain = load_chain(store, backbone, path, CPU)
-        self.compute: Compute = path_compute(backbone, path, CPU)
+        if precision == "int8":
+            to_int8(self.chain)
+        self.compute: Compute = serving_compute(backbone, path, CPU, precision)
         self.side = Pipeline.from_hparams(path.hparams).image_size
 
     def inputs(self, images: Sequence[Image.Image]) -> torch.Tensor:
@@ -77,14 +88,67 @@ def all_tasks_speedup(folder: Path, image: Image.Image, pairs: int) -> tuple[lis
             return [single.logits([image]) for single in singles]
 
         difference = max(float((a - b).abs().max()) for a, b in zip(ours(), theirs(), strict=True))
-        ratios = []
-        for _ in range(pairs):
-            started = perf_counter()
-            theirs()
-            between = perf_counter()
-            ours()
-            ratios.append((between - started) / (perf_counter() - between))
+        ratios = faster(ours, theirs, pairs)
     return ratios, difference
+
+
+def onnx_speedup(folder: Path, task: str, image: Image.Image, pairs: int) -> tuple[list[float], float]:
+    """Return how many times as fast onnxruntime answers for one image as PyTorch, and the largest difference.
+
+    Both in float32 with as many threads as PyTorch has now; neither counts what makes pixels of a file.
+
+    Args:
+        folder: The system.
+        task: The task; it is exported beside the system, and removed again.
+        image: An RGB image.
+        pairs: How often both are measured, one after the other.
+    """
+    import onnxruntime
+
+    single = Single(Store.open(folder), task, "float32")
+    out = folder.with_name("exported")
+    shutil.rmtree(out, ignore_errors=True)
+    export_tasks(folder, [task], "onnx", out)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(str(out / "model.onnx"), options, providers=["CPUExecutionProvider"])
+    pixels = squeeze(image, single.side)[None].copy()
+    inputs = single.inputs([image])
+
+    def ours() -> torch.Tensor:
+        return torch.from_numpy(session.run(None, {"images": pixels})[0])
+
+    difference = float((ours() - single.run(inputs)).abs().max())
+    ratios = faster(ours, lambda: single.run(inputs), pairs)
+    shutil.rmtree(out)
+    return ratios, difference
+
+
+def int8_speedup(folder: Path, task: str, images: Sequence[Image.Image], pairs: int) -> list[float]:
+    """Return how many times as fast a path computes in 8-bit integers as in float32.
+
+    Args:
+        folder: The system.
+        task: The task.
+        images: RGB images, one batch.
+        pairs: How often both are measured, one after the other.
+    """
+    store = Store.open(folder)
+    small, full = Single(store, task, "int8"), Single(store, task, "float32")
+    inputs = full.inputs(images)
+    return faster(lambda: small.run(inputs), lambda: full.run(inputs), pairs)
+
+
+def faster(ours: Callable[[], object], theirs: Callable[[], object], pairs: int) -> list[float]:
+    """Return how many times as fast one of two is as the other, measured in turns; a first pair does not count."""
+    ratios = []
+    for _ in range(pairs + 1):
+        started = perf_counter()
+        theirs()
+        between = perf_counter()
+        ours()
+        ratios.append((between - started) / (perf_counter() - between))
+    return ratios[1:]
 
 
 def memory_ratio(folder: Path, repeats: int) -> tuple[list[float], dict[str, list[int]]]:

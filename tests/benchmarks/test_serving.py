@@ -59,8 +59,10 @@ def test_figures_of_a_tiny_system(tasks, tmp_path, monkeypatch):
 @pytest.mark.thorough
 def test_servers_under_load(tasks, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    figures, rows = measure(tasks, tmp_path, "overhead", "soak")
-    assert set(figures) == {"overhead", "soak_failed", "soak_memory"}
+    figures, rows = measure(tasks, tmp_path, "onnx", "int8", "overhead", "soak")
+    assert set(figures) == {"onnx", "int8_1", "int8_32", "overhead", "soak_failed", "soak_memory"}
+    assert rows["onnx"]["largest_logit_difference"] < 1e-4
+    assert min(figures[name] for name in ("onnx", "int8_1", "int8_32")) > 0
     assert figures["soak_failed"] == 0
     assert rows["soak_failed"]["answered"] > 0
     assert rows["soak_failed"]["changes"] >= 1
