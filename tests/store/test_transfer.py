@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from dataclasses import replace
 from datetime import timedelta
@@ -253,6 +254,15 @@ def test_another_name_hides_nothing(chain, empty):
     assert empty.live_paths() == []
 
 
+def test_another_name_of_what_is_public_is_no_obstacle_until_it_is_removed_with_its_influence(chain, empty, make_task):
+    empty.add_task(replace(make_task("a"), name="mine"))
+    import_task(empty, chain, "b")
+    assert set(names(empty)) == {"b", "mine"}
+    remove_task(empty, "mine", with_influence=True)
+    with pytest.raises(PrivacyError, match=r"'mine', which was removed .*'a' of the other system has the same data"):
+        import_task(empty, chain, "c")
+
+
 def test_what_was_removed_with_its_influence_cannot_be_added_again(chain, empty, make_task):
     import_task(empty, chain, "b")
     remove_task(empty, "a", with_influence=True)
@@ -488,6 +498,17 @@ def test_an_export_that_fails_leaves_no_system(chain, tmp_path):
     assert sorted(tmp_path.iterdir()) == before, "nothing is left, and nothing of others is gone"
     (one,) = export_system(chain, tmp_path / "new", ["a"])
     assert names(Store.open(tmp_path / "new")) == [one.task] == ["a"]
+
+
+def test_an_export_whose_folder_cannot_be_made_says_so(chain, tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Store, "create", fail)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(StoreError, match="No space left on device"):
+        export_system(chain, tmp_path / "new")
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_there_must_be_something_to_export(store, tmp_path):
