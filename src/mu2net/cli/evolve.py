@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -16,6 +17,10 @@ from mu2net.cli.view import watching
 from mu2net.errors import ConfigError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mu2net.report.trackers import Tracker
+    from mu2net.search.events import Observer
     from mu2net.system import System
     from mu2net.system.summary import TaskSummary
 
@@ -45,6 +50,7 @@ def evolve(
     views: given.Views = None,
     rounding: given.RoundingOption = None,
     cache_limit: given.CacheLimit = None,
+    track: given.Track = None,
     system: SystemOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -70,7 +76,7 @@ def evolve(
     }
     with open_system(context, system) as opened:
         summaries = _evolve_all(
-            opened, names or [], budget | search | hparams | child | machine | cache, as_json=as_json
+            opened, names or [], budget | search | hparams | child | machine | cache, track or [], as_json=as_json
         )
     if as_json:
         print_json([summary.to_dict() for summary in summaries])
@@ -78,7 +84,9 @@ def evolve(
         console().print(leaderboard(summaries))
 
 
-def _evolve_all(system: System, names: list[str], options: Mapping[str, Any], *, as_json: bool) -> list[TaskSummary]:
+def _evolve_all(
+    system: System, names: list[str], options: Mapping[str, Any], track: list[str], *, as_json: bool
+) -> list[TaskSummary]:
     """Evolve tasks one after another; all names are checked before the first one starts."""
     for name in names:
         system.task(name)
@@ -87,11 +95,42 @@ def _evolve_all(system: System, names: list[str], options: Mapping[str, Any], *,
         raise ConfigError("the system has no task yet; add one first: mu2net add NAME SOURCE")
     progress = progress_console(as_json=as_json)
     summaries = []
-    for position, name in enumerate(names):
-        with watching(progress, name) as view:
-            summaries.append(system.evolve(name, **options, observer=view, handle_interrupts=True))
-        left = names[position + 1 :]
-        if view.is_stop_requested and left:
-            say(progress, f"stopped by Ctrl-C; not evolved: {', '.join(left)}", "yellow")
-            break
+    with _tracking(track, system, progress) as trackers:
+        for position, name in enumerate(names):
+            with watching(progress, name) as view:
+                observer = _together([view, *trackers])
+                summaries.append(system.evolve(name, **options, observer=observer, handle_interrupts=True))
+            left = names[position + 1 :]
+            if view.is_stop_requested and left:
+                say(progress, f"stopped by Ctrl-C; not evolved: {', '.join(left)}", "yellow")
+                break
     return summaries
+
+
+@contextmanager
+def _tracking(places: list[str], system: System, progress: Console) -> Iterator[list[Tracker]]:
+    """Open trackers, and close them at the end, whatever happened."""
+    if not places:
+        yield []
+        return
+    from mu2net.report.trackers import open_tracker
+    from mu2net.train.events import Warned
+
+    def tell(event: object) -> None:
+        if isinstance(event, Warned):
+            say(progress, event.text, "yellow")
+
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(closing(open_tracker(place, system.directory.resolve().name, tell))) for place in places
+        ]
+
+
+def _together(observers: Sequence[Observer]) -> Observer:
+    """Return an observer that passes on what it is told."""
+
+    def observe(event: object) -> None:
+        for observer in observers:
+            observer(event)
+
+    return observe if len(observers) > 1 else observers[0]

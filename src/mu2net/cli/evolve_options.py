@@ -158,3 +158,12 @@ CacheLimit = Annotated[
 Threads = Annotated[
     int | None, typer.Option(metavar="N", min=1, rich_help_panel=MACHINE, help="Threads per worker; else 1.")
 ]
+Track = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="WHERE",
+        rich_help_panel=MACHINE,
+        help="Also write curves, hyperparameters and results to tensorboard:FOLDER or mlflow:URI while it runs; may be "
+        "given again.",
+    ),
+]
