@@ -22,8 +22,8 @@ from typing import Any
 
 import pytest
 
-_SLOW_TO_IMPORT = ("alembic", "hypothesis", "numpy", "safetensors.torch", "sqlalchemy", "torch")
-"""Never the program itself: what a mutant changes may run while its module is imported."""
+_SLOW_TO_IMPORT = ("alembic", "numpy", "safetensors.torch", "sqlalchemy", "torch")
+"""Never the program itself: what a mutant changes may run while its module is imported. No plugin of pytest either."""
 
 _STARTS = ("os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "subprocess.Popen")
 """Events of ``sys.addaudithook`` of a test whose functions run where nobody records them."""

@@ -27,6 +27,9 @@ _MUTANT_TESTS = (sys.executable, "-m", "benchmarks.trust.mutant_tests")
 _FASTEST = 60.0
 """No run of the tests is ended before this many seconds, however fast the clean one was."""
 
+_NO_CHANGE = "no change"
+"""Tried like a mutant: all tests run, and none may fail."""
+
 _PATIENCE = 5.0
 """A changed program may never end: its tests may take this many times as long as those of the program as it is."""
 
@@ -100,10 +103,14 @@ def measure_mutation(
     if missing:
         records = _records(project, folder / "tests.json", tests)
         with _Servers(project, workers or os.cpu_count() or 1) as servers:
-            calling = {name: that_may_notice(records, name.partition("__mutmut_")[0]) for name in missing}
-            tried = {servers.submit(name, calling[name]): name for name in missing}
+            # Without a change all tests pass there too, or "killed" would mean nothing.
+            calling = {_NO_CHANGE: records} if _NO_CHANGE not in known else {}
+            calling |= {name: that_may_notice(records, name.partition("__mutmut_")[0]) for name in missing}
+            tried = {servers.submit(name, those): name for name, those in calling.items()}
             for future in as_completed(tried):
                 known[tried[future]] = future.result()
+                if known.get(_NO_CHANGE, "survived") != "survived":
+                    raise RuntimeError(f"tests fail without a change where mutants are tried: {known[_NO_CHANGE]}")
                 draft = ledger.with_suffix(".draft")
                 draft.write_text(json.dumps(known, indent=1))
                 draft.replace(ledger)

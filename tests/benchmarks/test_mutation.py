@@ -107,6 +107,7 @@ def test_noticed_and_unnoticed_changes_are_told_apart(tmp_path, repository, monk
     assert measure(tmp_path, repository, 1000) == mutated
 
 
+@pytest.mark.thorough
 def test_tests_of_a_function_are_those_that_call_it_or_start_a_process(tmp_path, repository):
     """Also through a fixture that another test shares; the fastest come first, and those with a process last."""
     measure(tmp_path, repository, 1)
@@ -135,6 +136,14 @@ def test_a_change_that_never_ends_is_noticed(tmp_path, repository, monkeypatch):
 def test_tests_that_fail_without_a_change_are_no_measurement(tmp_path, repository):
     (repository / "tests" / "test_numbers.py").write_text(TESTS.replace("== 3", "== 4"))
     with pytest.raises(RuntimeError, match="assert 3 == 4"):
+        measure(tmp_path, repository, 1)
+
+
+def test_tests_that_fail_where_mutants_are_tried_are_no_measurement(tmp_path, repository):
+    """There, and nowhere else: the run that tells which tests call what goes well."""
+    check = "import os\nassert 'MUTANT_UNDER_TEST' not in os.environ\n"
+    (repository / "tests" / "test_numbers.py").write_text(check + TESTS)
+    with pytest.raises(RuntimeError, match="tests fail without a change where mutants are tried: killed"):
         measure(tmp_path, repository, 1)
 
 

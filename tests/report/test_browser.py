@@ -119,6 +119,43 @@ def test_the_slider_replays_the_growth(show, reports):
         page.wait_for_timeout(50)
 
 
+def test_the_slider_replays_the_last_search(show, reports):
+    """Generation by generation, over the network that the search began with; then the system again."""
+    report = reports[20]
+    page, replay = show(report), report.replay
+    page.locator("#replayed").select_option(label=f"search for {replay.task}")
+    slider, rivals = page.locator("#slider"), page.locator("#network path.rival")
+    generations = max(child.generation for child in replay.children) + 1
+    assert slider.get_attribute("max") == str(generations)
+    for generation in range(generations, -1, -1):
+        slider.fill(str(generation))
+        so_far = [child for child in replay.children if child.generation < generation]
+        assert rivals.count() == len(so_far)
+        assert page.locator("#network path.rival.best").count() == bool(so_far)
+        assert page.locator("#network path.path:not(.rival)").count() == replay.step == 19
+        if so_far:
+            assert f"{100 * max(child.quality for child in so_far):.1f} %" in page.locator("#step").inner_text()
+    slider.fill(str(generations))
+    page.locator("#network circle[data-rival]").first.hover()
+    details = page.locator("#details").inner_text()
+    assert replay.children[0].id in details
+    page.locator("#replayed").select_option("system")
+    assert rivals.count() == 0
+    assert page.locator("#network .path").count() == 20
+
+
+def test_what_changed_along_the_lineage_is_drawn(show, reports):
+    report = reports[20]
+    page, search = show(report), report.searches[-1]
+    children = {child.id: child for child in search.children}
+    line = [children[name] for name in search.lineage]
+    changed = {name for name in line[-1].hparams if len({child.hparams[name] for child in line}) > 1}
+    drawn = page.locator("#lineage figure").evaluate_all("all => all.map(one => one.dataset.name)")
+    assert drawn == ["validation accuracy", "parameters trained", "slots cloned", *sorted(changed)]
+    points = page.locator("#lineage figure").first.locator("circle title").all_text_contents()
+    assert points == [f"{child.id}: {100 * child.quality:.1f} %" for child in line]
+
+
 def test_a_click_shows_the_right_component(show, reports):
     report = reports[20]
     page = show(report)
@@ -216,7 +253,7 @@ def test_what_is_shown_is_what_the_document_says(show, reports):
     shown = json.loads(page.locator("#data").text_content())
     assert shown == json.loads(reports[3].model_dump_json())
     page.locator("#searched").select_option("task001")
-    assert page.locator("#children [data-child]").count() == 2 * 2
+    assert page.locator("#children [data-child]").count() == 3 * 2
 
 
 def test_right_and_wrong(show, reports):

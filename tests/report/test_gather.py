@@ -72,6 +72,8 @@ def test_growth_adds_up(store, report):
     assert all(
         one.total_params < other.total_params for one, other in zip(report.growth, report.growth[1:], strict=False)
     )
+    sizes = store.components.sizes()
+    assert last.total_bytes == sum(sizes[digest] for digest in unique)
     assert sum(step.seconds for step in report.growth) == report.system.seconds == 6 * 4 * 2.5
 
 
@@ -97,6 +99,23 @@ def test_a_search_has_every_child(store, report):
             assert child.trained_params in (1_010, 2_010)
         for one, other in zip(search.lineage, search.lineage[1:], strict=False):
             assert known[other].parent == one
+
+
+def test_the_last_search_can_be_replayed(store, report):
+    """Every child's components are named: those of published paths by the report's numbers, others by further ones."""
+    replay, count = report.replay, len(report.components)
+    assert (replay.task, replay.cycle, replay.step) == ("task005", 0, 5)
+    known = [*report.components, *replay.components]
+    records = store.children("task005")
+    assert [child.id for child in replay.children] == [record.path.id for record in records]
+    for child, record in zip(replay.children, records, strict=True):
+        assert [known[index].digest for index in child.components] == list(record.path.digests)
+        assert (child.quality, child.is_kept) == (record.path.quality, record.is_kept)
+    published = {component.digest for component in report.components}
+    assert not published & {component.digest for component in replay.components}
+    assert all(component.trained_by == "task005" for component in replay.components)
+    live = next(child for child in replay.children if child.id == report.tasks[-1].path)
+    assert max(live.components) < count
 
 
 def test_private_tasks_can_be_left_out(store):

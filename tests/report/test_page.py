@@ -74,7 +74,18 @@ def test_names_are_data_and_never_markup(report):
     assert json.loads(data)["tasks"][0]["name"] == EVIL
 
 
+def test_a_replay_without_room_is_left_out_and_named(report):
+    many = report.replay.model_copy(update={"children": report.replay.children * 100})
+    report = report.model_copy(update={"replay": many})
+    size = len(many.model_dump_json().encode())
+    assert fit(report, 4 * size).replay == many
+    less = fit(report, 4 * size - 1)
+    assert less.replay is None
+    assert less.left_out[0] == "the generations of task002"
+
+
 def test_searches_without_room_are_left_out_and_named(report):
+    report = report.model_copy(update={"replay": None})
     whole = len(report.model_dump_json().encode())
     assert fit(report, whole + 1000) == report
     less = fit(report, whole)

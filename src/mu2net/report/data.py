@@ -65,6 +65,7 @@ class StepFacts(Facts):
         flops: FLOPs of one prediction.
         seconds: Time that was spent on the task's cycles up to here, in seconds.
         total_params: Parameters of the root and all live paths afterwards, every component once.
+        total_bytes: Size of their files that are still there, in bytes.
         live_tasks: Tasks that have a live path afterwards.
     """
 
@@ -78,6 +79,7 @@ class StepFacts(Facts):
     flops: int
     seconds: float
     total_params: int
+    total_bytes: int
     live_tasks: int
 
 
@@ -217,6 +219,43 @@ class SearchFacts(Facts):
     children: tuple[ChildFacts, ...]
     lineage: tuple[str, ...]
     effects: tuple[EffectFacts, ...]
+
+
+class RivalFacts(Facts):
+    """A child of the search that is replayed.
+
+    Args:
+        id: Its path.
+        generation: Number of the generation.
+        quality: Best validation accuracy, in [0, 1].
+        is_kept: Whether it joined the population.
+        components: Indices of its components, from the image to the head; from the number of the report's own
+            components on they are those of the replay.
+    """
+
+    id: str
+    generation: int
+    quality: float
+    is_kept: bool
+    components: tuple[int, ...]
+
+
+class ReplayFacts(Facts):
+    """The last search, generation by generation.
+
+    Args:
+        task: The task.
+        cycle: Number of its cycle.
+        step: Publications before it: the network that it began with.
+        components: What no published path uses: components that its children trained.
+        children: Its children, in the order of sampling.
+    """
+
+    task: str
+    cycle: int
+    step: int
+    components: tuple[ComponentFacts, ...]
+    children: tuple[RivalFacts, ...]
 
 
 class SharingFacts(Facts):
@@ -363,9 +402,10 @@ class Report(Facts):
         tasks: The leaderboard, in the order in which tasks were added.
         growth: Publications, oldest first.
         searches: The search of every task that has children.
+        replay: The last search; ``None`` where its children are not known.
         sharing: Who uses whose parameters.
         quality: What live paths get right and wrong, of those of which that was measured.
-        left_out: Tasks whose search is not in it, because the document would be too large.
+        left_out: What is not in it, because the document would be too large: tasks, for their searches.
     """
 
     format_version: Literal[1] = FORMAT_VERSION
@@ -378,6 +418,7 @@ class Report(Facts):
     tasks: tuple[TaskFacts, ...]
     growth: tuple[StepFacts, ...]
     searches: tuple[SearchFacts, ...]
+    replay: ReplayFacts | None = None
     sharing: SharingFacts
     quality: tuple[QualityFacts, ...] = ()
     left_out: tuple[str, ...] = ()

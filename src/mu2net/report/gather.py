@@ -21,7 +21,9 @@ from mu2net.report.data import (
     Interval,
     MutationFacts,
     QualityFacts,
+    ReplayFacts,
     Report,
+    RivalFacts,
     SearchFacts,
     SharingFacts,
     StepFacts,
@@ -68,7 +70,9 @@ def gather(store: Store, *, with_private: bool = True, measure: Measure | None =
     root = store.root()
     private = frozenset(task.name for task in everything if task.is_private)
     shown = _Components(store, [root, *(path for _, path in published), *live], private)
-    searches = [_search(store, task.name) for task in tasks]
+    children = {task.name: store.children(task.name) for task in tasks}
+    last = _last_search(published, children)
+    searches = [_search(name, records) for name, records in children.items()]
     found = usage(store)
     return Report(
         made_by=mu2net_version(),
@@ -81,12 +85,13 @@ def gather(store: Store, *, with_private: bool = True, measure: Measure | None =
             history_bytes=found.history,
             seconds=sum(cycle.spent_seconds for task in tasks for cycle in store.cycles(task.name)),
         ),
-        slots=_slots([root, *(path for _, path in published), *live]),
+        slots=_slots([root, *(path for _, path in published), *live, *(record.path for record in last)]),
         components=shown.facts,
         root=shown.indices(root),
         tasks=_tasks(store, tasks, live, shown),
         growth=_growth(store, root, published, shown),
         searches=tuple(search for search in searches if search.children),
+        replay=_replay(last, len(published) - 1, shown) if last else None,
         sharing=_sharing(live),
         quality=tuple(quality for path in live if (quality := measure(path)) is not None),
     )
@@ -101,8 +106,25 @@ class _Components:
             for component in path.components:
                 first.setdefault(component.digest, component)
         self._index = {digest: number for number, digest in enumerate(first)}
-        records = store.component_records(first)
-        self.facts = tuple(
+        self._store, self._private = store, private
+        self.facts = self._describe(first)
+
+    def indices(self, path: Path) -> tuple[int, ...]:
+        return tuple(self._index[digest] for digest in path.digests)
+
+    def further(self, paths: Iterable[Path]) -> tuple[ComponentFacts, ...]:
+        """Number what other paths have besides, and return it."""
+        first: dict[Digest, Component] = {}
+        for path in paths:
+            for component in path.components:
+                if component.digest not in self._index:
+                    self._index[component.digest] = len(self._index)
+                    first[component.digest] = component
+        return self._describe(first)
+
+    def _describe(self, components: Mapping[Digest, Component]) -> tuple[ComponentFacts, ...]:
+        records = self._store.component_records(components)
+        return tuple(
             ComponentFacts(
                 digest=digest,
                 slot=component.slot.name,
@@ -110,13 +132,10 @@ class _Components:
                 num_params=component.num_params,
                 trained_by=component.task or ROOT_ID,
                 source=self._index.get(records[digest].source_digest or Digest("")),
-                is_private=component.task in private,
+                is_private=component.task in self._private,
             )
-            for digest, component in first.items()
+            for digest, component in components.items()
         )
-
-    def indices(self, path: Path) -> tuple[int, ...]:
-        return tuple(self._index[digest] for digest in path.digests)
 
 
 def _slots(paths: Iterable[Path]) -> tuple[str, ...]:
@@ -133,6 +152,10 @@ def _slots(paths: Iterable[Path]) -> tuple[str, ...]:
 
 def _total_params(paths: Iterable[Path]) -> int:
     return sum({component.digest: component.num_params for path in paths for component in path.components}.values())
+
+
+def _total_bytes(paths: Iterable[Path], sizes: Mapping[Digest, int]) -> int:
+    return sum(sizes.get(digest, 0) for digest in {digest for path in paths for digest in path.digests})
 
 
 def wilson(share: float, count: int) -> Interval | None:
@@ -200,7 +223,7 @@ def _growth(
     store: Store, root: Path, published: Sequence[tuple[datetime, Path]], shown: _Components
 ) -> tuple[StepFacts, ...]:
     live: dict[str, Path] = {}
-    steps = []
+    steps, sizes = [], store.components.sizes()
     for at, path in published:
         task = path.task or ROOT_ID
         live[task] = path
@@ -218,6 +241,7 @@ def _growth(
                 flops=path.metrics.flops if path.metrics else 0,
                 seconds=sum(spent),
                 total_params=_total_params([root, *live.values()]),
+                total_bytes=_total_bytes([root, *live.values()], sizes),
                 live_tasks=len(live),
             )
         )
@@ -233,8 +257,38 @@ def _sharing(live: Sequence[Path]) -> SharingFacts:
     return SharingFacts(users=tuple(users), owners=owners, params=params)
 
 
-def _search(store: Store, task: str) -> SearchFacts:
-    records = store.children(task)
+def _last_search(
+    published: Sequence[tuple[datetime, Path]], children: Mapping[str, Sequence[ChildRecord]]
+) -> list[ChildRecord]:
+    """Return the children of the cycle that published last."""
+    if not published:
+        return []
+    task, cycle, _, _ = published[-1][1].id.rsplit("/", 3)
+    return [record for record in children[task] if record.path.id.startswith(f"{task}/{cycle}/")]
+
+
+def _replay(records: Sequence[ChildRecord], step: int, shown: _Components) -> ReplayFacts:
+    further = shown.further(record.path for record in records)
+    rows = [summarize_child(record) for record in records]
+    return ReplayFacts(
+        task=records[0].path.task or ROOT_ID,
+        cycle=rows[0].cycle,
+        step=step,
+        components=further,
+        children=tuple(
+            RivalFacts(
+                id=row.id,
+                generation=row.generation,
+                quality=row.quality,
+                is_kept=row.is_kept,
+                components=shown.indices(record.path),
+            )
+            for row, record in zip(rows, records, strict=True)
+        ),
+    )
+
+
+def _search(task: str, records: Sequence[ChildRecord]) -> SearchFacts:
     paths = {record.path.id: record.path for record in records}
     children, ends = [], defaultdict[int, float](float)
     for record in records:

@@ -9,7 +9,7 @@ from importlib.resources import files
 from mu2net.errors import ConfigError
 from mu2net.report.data import Report
 
-_SCRIPTS = ("basics.js", "network.js", "tables.js", "plots.js", "quality.js", "start.js")
+_SCRIPTS = ("basics.js", "network.js", "replay.js", "tables.js", "plots.js", "quality.js", "start.js")
 
 MAX_BYTES = 5 * 2**20
 """Most bytes of data in a page."""
@@ -18,7 +18,8 @@ MAX_BYTES = 5 * 2**20
 def fit(report: Report, limit: int = MAX_BYTES) -> Report:
     """Return a report without the searches for which there is no room; those of the tasks added last stay.
 
-    Thumbnails go first, where they would take more than half of it.
+    Thumbnails go first, where they would take more than half of it, and the replay of the last search where it would
+    take more than a quarter.
 
     Args:
         report: The report.
@@ -27,7 +28,7 @@ def fit(report: Report, limit: int = MAX_BYTES) -> Report:
     Raises:
         ConfigError: Even without any search it is too large.
     """
-    report = _without_thumbnails(report, limit)
+    report = _without_replay(_without_thumbnails(report, limit), limit)
     searches = {search.task: len(search.model_dump_json().encode()) + 1 for search in report.searches}
     room = limit - len(report.model_copy(update={"searches": ()}).model_dump_json().encode())
     room -= sum(len(name.encode()) + 3 for name in searches)
@@ -44,7 +45,7 @@ def fit(report: Report, limit: int = MAX_BYTES) -> Report:
         kept.add(name)
     chosen = tuple(search for search in report.searches if search.task in kept)
     return report.model_copy(
-        update={"searches": chosen, "left_out": tuple(name for name in searches if name not in kept)}
+        update={"searches": chosen, "left_out": (*report.left_out, *(name for name in searches if name not in kept))}
     )
 
 
@@ -55,6 +56,14 @@ def _without_thumbnails(report: Report, limit: int) -> Report:
         return report
     bare = tuple(quality.model_copy(update={"mistakes": ()}) for quality in report.quality)
     return report.model_copy(update={"quality": bare})
+
+
+def _without_replay(report: Report, limit: int) -> Report:
+    """Return a report whose replay takes no more than a quarter of the room."""
+    if report.replay is None or 4 * len(report.replay.model_dump_json().encode()) <= limit:
+        return report
+    what = f"the generations of {report.replay.task}"
+    return report.model_copy(update={"replay": None, "left_out": (*report.left_out, what)})
 
 
 def render(report: Report) -> str:

@@ -1,5 +1,5 @@
 const COLUMN = 26, RADIUS = 8, MANY = 40;
-const view = { x: 0, y: 0, scale: 1, step: report.growth.length, pinned: null, found: null, isGrouped: report.tasks.length > MANY };
+const view = { x: 0, y: 0, scale: 1, step: report.growth.length, generation: null, pinned: null, found: null, isGrouped: report.tasks.length > MANY };
 
 /** Return the live path of every task after some publications, in the order in which tasks became live. */
 function liveAfter(step) {
@@ -42,7 +42,9 @@ function arrange() {
   const places = report.components.map((component, index) => ({ x: own[index] ? ownX : left + COLUMN * columns[index], y: top + row * rows.get(component.slot) }));
   const counts = new Map();
   report.components.forEach((component, index) => { if (own[index]) counts.set(component.slot, (counts.get(component.slot) ?? 0) + 1); });
-  return { places, own, counts, ownX, row, left, top, size, width: Math.max(ownX + 60 * size, 600), bottom: top + row * report.slots.length };
+  const ghostX = ownX + 60 * size, ghosts = view.generation === null ? [] : ghostPlaces(ghostX, (slot) => top + row * rows.get(slot));
+  const width = Math.max(ownX + 60 * size, 600, ...ghosts.map((place) => place.x + COLUMN));
+  return { places: [...places, ...ghosts], own, counts, ownX, row, left, top, size, width, bottom: top + row * report.slots.length };
 }
 
 function drawNetwork() {
@@ -62,9 +64,8 @@ function drawNetwork() {
   for (const one of live.values()) {
     const points = one.components.map((index) => places[index]), last = points.at(-1);
     const shift = lanes(live, one.task);
-    const trail = points.map((point, number) => number === 0 ? `M${point.x + shift},${point.y}` : `C${points[number - 1].x + shift},${points[number - 1].y + ROW / 2} ${point.x + shift},${point.y - ROW / 2} ${point.x + shift},${point.y}`).join(" ");
     const isPrivate = byName.get(one.task)?.is_private;
-    lines.append(make("path", { d: trail, class: `path${isPrivate ? " private" : ""}`, stroke: colour(one.task), "data-task": one.task, onclick: () => pin({ task: one.task }), onmouseenter: () => hint({ task: one.task }), onmouseleave: () => hint(null) }));
+    lines.append(make("path", { d: trail(points, shift), class: `path${isPrivate ? " private" : ""}`, stroke: colour(one.task), "data-task": one.task, onclick: () => pin({ task: one.task }), onmouseenter: () => hint({ task: one.task }), onmouseleave: () => hint(null) }));
     ends.push({ task: one.task, x: last.x, text: `${one.task} ${percent(one.test ?? one.validation, 1)}` });
   }
   ends.sort((a, b) => a.x - b.x);
@@ -85,6 +86,7 @@ function drawNetwork() {
       onclick: () => pin({ component: index }), onmouseenter: () => hint({ component: index }), onmouseleave: () => hint(null), onfocus: () => hint({ component: index }),
     }, make("title", {}, name)));
   });
+  if (view.generation !== null) drawRivals(lines, marks, shown);
   const picture = make("svg", { role: "img", "aria-label": "the network", viewBox: `0 0 ${layout.width} ${bottom + 110 * size}`, preserveAspectRatio: "xMidYMin meet" });
   const moved = make("g", { transform: `translate(${view.x} ${view.y}) scale(${view.scale})` }, lines, marks, labels);
   picture.append(moved);
@@ -92,6 +94,11 @@ function drawNetwork() {
   view.users = users;
   view.live = live;
   emphasise(view.pinned);
+}
+
+/** Return a line through some points, from row to row. */
+function trail(points, shift) {
+  return points.map((point, number) => number === 0 ? `M${point.x + shift},${point.y}` : `C${points[number - 1].x + shift},${points[number - 1].y + layout.row / 2} ${point.x + shift},${point.y - layout.row / 2} ${point.x + shift},${point.y}`).join(" ");
 }
 
 /** Return a small sideways shift, so that paths through the same components lie beside each other. */
@@ -102,8 +109,10 @@ function lanes(live, task) {
 
 function related(target) {
   if (target === null) return null;
-  if (target.task !== undefined) return { tasks: new Set([target.task]), components: new Set(view.live.get(target.task)?.components ?? []) };
-  return { tasks: new Set(view.users.get(target.component) ?? []), components: new Set([target.component]) };
+  const rivals = new Set();
+  if (target.rival !== undefined) return { tasks: new Set(), components: new Set(report.replay.children[target.rival].components), rivals: rivals.add(target.rival) };
+  if (target.task !== undefined) return { tasks: new Set([target.task]), components: new Set(view.live.get(target.task)?.components ?? []), rivals };
+  return { tasks: new Set(view.users.get(target.component) ?? []), components: new Set([target.component]), rivals };
 }
 
 function emphasise(target) {
@@ -116,6 +125,9 @@ function emphasise(target) {
     const index = Number(element.dataset.component);
     element.classList.toggle("dim", kept !== null && !kept.components.has(index));
     element.classList.toggle("found", view.found !== null && view.found(report.components[index]));
+  }
+  for (const element of document.querySelectorAll("#network [data-rival]")) {
+    element.classList.toggle("dim", kept !== null && !kept.rivals.has(Number(element.dataset.rival)));
   }
 }
 
@@ -133,7 +145,8 @@ function pin(target) {
 function describe(target) {
   const details = document.getElementById("details");
   if (target === null) { details.replaceChildren(make("p", { class: "help" }, "Point at a mark or a line; click to keep it here.")); return; }
-  details.replaceChildren(...(target.task === undefined ? describeComponent(target.component) : describeTask(target.task)));
+  if (target.rival !== undefined) details.replaceChildren(...describeRival(target.rival));
+  else details.replaceChildren(...(target.task === undefined ? describeComponent(target.component) : describeTask(target.task)));
 }
 
 function describeComponent(index) {
@@ -157,8 +170,9 @@ function describeTask(name) {
 }
 
 function setStep(step) {
-  view.step = step;
   document.getElementById("slider").value = step;
+  if (view.generation !== null) { setGeneration(step); return; }
+  view.step = step;
   const one = report.growth[step - 1];
   document.getElementById("step").textContent = one === undefined ? "the root alone" : `${step} of ${report.growth.length}: ${one.task}, ${percent(one.test ?? one.validation, 1)}, ${amount(one.total_params)} parameters in all`;
   drawNetwork();
@@ -224,15 +238,17 @@ function startNetwork() {
     }
   });
   let timer = null;
+  const stop = () => { clearInterval(timer); timer = null; play.textContent = "▶"; };
   play.addEventListener("click", () => {
-    if (timer !== null) { clearInterval(timer); timer = null; play.textContent = "▶"; return; }
+    if (timer !== null) { stop(); return; }
     play.textContent = "⏸";
-    if (view.step >= report.growth.length) setStep(0);
+    if (Number(slider.value) >= Number(slider.max)) setStep(0);
     timer = setInterval(() => {
-      if (view.step >= report.growth.length) { clearInterval(timer); timer = null; play.textContent = "▶"; return; }
-      setStep(view.step + 1);
+      if (Number(slider.value) >= Number(slider.max)) stop();
+      else setStep(Number(slider.value) + 1);
     }, 700);
   });
+  startReplay(stop);
   const grouped = document.getElementById("grouped");
   grouped.checked = view.isGrouped;
   grouped.addEventListener("change", () => { view.isGrouped = grouped.checked; drawNetwork(); });
