@@ -54,6 +54,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--exhaustive", action="store_true", help="also what takes long: thorough tests, and failures at every step"
     )
+    parser.addoption(
+        "--keep-pictures", action="store_true", help="keep what pages look like now, as what they should look like"
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

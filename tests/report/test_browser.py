@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import time
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mu2net.report.data import QualityFacts, Report
 from mu2net.report.gather import gather
@@ -27,6 +30,8 @@ FLAGS = [
     "--disable-sync",
 ]
 SIZES = (3, 20, 100)
+PICTURES = Path(__file__).parent / "pictures"
+TOLERANCE = 4.0
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +102,38 @@ def test_a_page_loads(show, reports, number):
     assert page.locator("#leaderboard tbody tr").count() == number
     assert page.locator("#network .path").count() == number
     assert seconds < 10, "not a measurement: other tests run beside it"
+
+
+def looks(page):
+    """The network as it looks, small and gray: what fonts and smoothing do differently hardly shows in it."""
+    picture = Image.open(io.BytesIO(page.locator("#network").screenshot(animations="disabled"))).convert("L")
+    return picture.resize((250, 160), Image.Resampling.BOX)
+
+
+def difference(one, other):
+    """Mean difference of what is drawn: of pixels that are not empty in either, of 255."""
+    first, second = np.asarray(one, np.float64), np.asarray(other, np.float64)
+    drawn = (first < 250) | (second < 250)
+    return float(np.abs(first - second)[drawn].mean())
+
+
+@pytest.mark.parametrize("number", SIZES)
+def test_the_network_looks_as_it_did(show, reports, number, request):
+    """Within a tolerance that a picture with fewer tasks does not meet.
+
+    Where the change is wanted: look at the pictures that ``pytest --keep-pictures`` writes, and commit them.
+    """
+    page = show(reports[number], color_scheme="light")
+    page.wait_for_selector("#network .version")
+    file = PICTURES / f"network-{number}.png"
+    found = looks(page)
+    if request.config.getoption("keep_pictures"):
+        file.parent.mkdir(exist_ok=True)
+        found.save(file, optimize=True)
+    kept = Image.open(file)
+    assert difference(found, kept) < TOLERANCE
+    page.locator("#slider").fill(str(number - max(1, number // 5)))
+    assert difference(looks(page), kept) > 1.5 * TOLERANCE
 
 
 def test_the_slider_replays_the_growth(show, reports):
