@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 
+import numpy as np
 import pytest
 from matplotlib.animation import FFMpegWriter
 from matplotlib.figure import Figure
@@ -62,6 +63,8 @@ def test_the_network_has_a_line_for_every_live_path(report, axes):
     assert [list(line.get_ydata()) for line in lines] == [
         [at[index][1] for index in task.components] for task in report.tasks
     ]
+    for line, task in zip(lines, report.tasks, strict=True):
+        assert np.abs(line.get_xdata() - np.array([at[index][0] for index in task.components])).max() <= 0.1
     assert [line.get_linestyle() for line in lines] == ["--", "-", "-", "-"], "a private one is dashed"
     assert [line.get_color() for line in lines] == [colours(report)[task.name] for task in report.tasks]
     marks = {tuple(map(int, mark.get_offsets()[0])) for mark in axes.collections}

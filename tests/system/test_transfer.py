@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+from datetime import timedelta
+
 import pytest
 
 from mu2net.core.agents import AGENTS
 from mu2net.errors import ConfigError
+from mu2net.store.backup import restore
 from mu2net.system import System
 
 
@@ -36,6 +40,23 @@ def test_a_new_system_answers_as_the_old_one(evolved, tmp_path, template):
         assert new.history("two") != []
         with pytest.raises(ConfigError, match="exists already"):
             evolved.export_system(new.directory)
+
+
+def test_a_task_moves_out_of_a_restored_backup(evolved, tmp_path, template):
+    """And back into the system that the backup was made of, where it was removed since."""
+    images = sorted((template.parent / "two" / "test").rglob("*.png"))[:8]
+    before = evolved.predict("two", images)
+    with System.open(shutil.copytree(evolved.directory, tmp_path / "lost")) as lost:
+        lost.backup(str(tmp_path / "backup"))
+        lost.remove("two", with_influence=False)
+        lost.collect(grace=timedelta(0), is_dry=False)
+        restore(str(tmp_path / "backup"), tmp_path / "restored")
+        with pytest.raises(ConfigError, match=r"'two' exists already \(it was removed on .*--as NAME"):
+            lost.import_task(tmp_path / "restored", "two")
+        lost.import_task(tmp_path / "restored", "two", as_name="again")
+        answers = [(answer.label, answer.top) for answer in lost.predict("again", images)]
+        assert answers == [(answer.label, answer.top) for answer in before]
+        assert lost.verify().is_intact
 
 
 @pytest.mark.parametrize("agent", [name for name in AGENTS if name in ("munet", "mu2net", "mu2net-plus", "budgeted")])

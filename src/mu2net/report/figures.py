@@ -78,7 +78,7 @@ def draw_network(axes: Axes, report: Report, step: int | None = None) -> None:
     private = {task.name for task in report.tasks if task.is_private}
     scores = {one.task: one.test if one.test is not None else one.validation for one in report.growth}
     for number, (task, components) in enumerate(live.items()):
-        shift = 0.5 / max(len(live), 1) * (number - (len(live) - 1) / 2)
+        shift = min(0.05, 0.2 / max(len(live), 1)) * (number - (len(live) - 1) / 2)  # within its marks
         xs, ys = zip(*((at[index][0] + shift, at[index][1]) for index in components), strict=True)
         style = {"linestyle": "--", "alpha": 0.45} if task in private else {"linestyle": "-", "alpha": 0.9}
         axes.plot(xs, ys, color=palette[task], linewidth=1.3, zorder=1, **style)  # type: ignore[arg-type]

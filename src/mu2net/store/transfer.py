@@ -202,7 +202,8 @@ def _require_free(session: Session, bundle: Bundle, names: Mapping[str, str]) ->
         if here is None:
             continue
         if row["name"] == bundle.task and not queries.is_only_known(here):
-            raise ConfigError(f"task {name!r} exists already; import it under another name: --as NAME")
+            was_removed = "" if here.removed_at is None else f" (it was removed on {here.removed_at:%Y-%m-%d})"
+            raise ConfigError(f"task {name!r} exists already{was_removed}; import it under another name: --as NAME")
         if (here.fingerprint, here.classes) != (row["fingerprint"], row["classes"]):
             way_out = "--as NAME" if row["name"] == bundle.task else f"--rename {row['name']}=NAME"
             raise ConfigError(

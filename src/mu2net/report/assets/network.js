@@ -1,4 +1,4 @@
-const COLUMN = 26, RADIUS = 8, MANY = 40;
+const COLUMN = 26, WIDE_COLUMN = 64, RADIUS = 8, MANY = 40;
 const view = { x: 0, y: 0, scale: 1, step: report.growth.length, generation: null, pinned: null, found: null, isGrouped: report.tasks.length > MANY };
 
 /** Return the live path of every task after some publications, in the order in which tasks became live. */
@@ -36,15 +36,16 @@ function arrange() {
     return column;
   });
   const most = Math.max(...next.values(), 1), isWide = most > 30;
+  const width = isWide ? COLUMN : Math.min(WIDE_COLUMN, 780 / most);
   const size = isWide ? most * COLUMN / 780 : 1, left = 120 * size, top = 40 * size;
   const row = Math.max(46, isWide ? most * COLUMN / 2.2 / report.slots.length : 46);
-  const ownX = left + COLUMN * (most + 1);
-  const places = report.components.map((component, index) => ({ x: own[index] ? ownX : left + COLUMN * columns[index], y: top + row * rows.get(component.slot) }));
+  const ownX = left + width * most + COLUMN;
+  const places = report.components.map((component, index) => ({ x: own[index] ? ownX : left + width * columns[index], y: top + row * rows.get(component.slot) }));
   const counts = new Map();
   report.components.forEach((component, index) => { if (own[index]) counts.set(component.slot, (counts.get(component.slot) ?? 0) + 1); });
   const ghostX = ownX + 60 * size, ghosts = view.generation === null ? [] : ghostPlaces(ghostX, (slot) => top + row * rows.get(slot));
-  const width = Math.max(ownX + 60 * size, 600, ...ghosts.map((place) => place.x + COLUMN));
-  return { places: [...places, ...ghosts], own, counts, ownX, row, left, top, size, width, bottom: top + row * report.slots.length };
+  const whole = Math.max(ownX + 60 * size, 600, ...ghosts.map((place) => place.x + COLUMN));
+  return { places: [...places, ...ghosts], own, counts, ownX, row, left, top, size, width: whole, bottom: top + row * report.slots.length };
 }
 
 function drawNetwork() {
