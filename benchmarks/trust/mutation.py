@@ -105,7 +105,7 @@ def measure_mutation(
         with _Servers(project, workers or os.cpu_count() or 1) as servers:
             # Without a change all tests pass there too, or "killed" would mean nothing.
             calling = {_NO_CHANGE: records} if _NO_CHANGE not in known else {}
-            calling |= {name: that_may_notice(records, name.partition("__mutmut_")[0]) for name in missing}
+            calling |= {name: that_may_notice(records, as_imported(name).partition("__mutmut_")[0]) for name in missing}
             tried = {servers.submit(name, those): name for name, those in calling.items()}
             for future in as_completed(tried):
                 known[tried[future]] = future.result()
@@ -117,6 +117,16 @@ def measure_mutation(
     found = {name: known[name] for name in sample}
     unnoticed = tuple(sorted(name for name, outcome in found.items() if outcome == "survived"))
     return Mutated(total, len(found), dict(sorted(Counter(found.values()).items())), unnoticed)
+
+
+def as_imported(name: str) -> str:
+    """Return the name by which a mutant is known where its code runs: Alembic imports revisions by names of its own.
+
+    Args:
+        name: As ``mutmut`` writes it, from the place of the file.
+    """
+    *folders, module, function = name.split(".")
+    return f"{module}_py.{function}" if "migrations" in folders else name
 
 
 def _copy(repository: Path, project: Path, mutate: str) -> None:
@@ -216,7 +226,7 @@ class _Servers:
         if not records:
             return "survived"
         seconds = _FASTEST + _PATIENCE * sum(record.seconds for record in records)
-        question = {"name": name, "tests": [record.test for record in records], "seconds": seconds}
+        question = {"name": as_imported(name), "tests": [record.test for record in records], "seconds": seconds}
         server = self._idle.get()
         try:
             assert server.stdin

@@ -6,10 +6,12 @@ import json
 import subprocess
 
 import pytest
+from alembic.script import ScriptDirectory
 
 from benchmarks.trust import mutation
 from benchmarks.trust.mutant_tests import Record, that_may_notice
-from benchmarks.trust.mutation import Mutated, measure_mutation
+from benchmarks.trust.mutation import Mutated, as_imported, measure_mutation
+from mu2net.store.migrate import alembic_config
 
 PROGRAM = """
 def add(a, b):
@@ -145,6 +147,15 @@ def test_tests_that_fail_where_mutants_are_tried_are_no_measurement(tmp_path, re
     (repository / "tests" / "test_numbers.py").write_text(check + TESTS)
     with pytest.raises(RuntimeError, match="tests fail without a change where mutants are tried: killed"):
         measure(tmp_path, repository, 1)
+
+
+def test_revisions_have_the_names_by_which_alembic_imports_them():
+    scripts = ScriptDirectory.from_config(alembic_config())
+    modules = {script.module.__name__ for script in scripts.walk_revisions()}
+    assert "r0001_registry_py" in modules
+    mutant = "mu2net.store.migrations.versions.r0001_registry.x_upgrade__mutmut_3"
+    assert as_imported(mutant) == "r0001_registry_py.x_upgrade__mutmut_3"
+    assert as_imported("mu2net.store.codec.x_f__mutmut_1") == "mu2net.store.codec.x_f__mutmut_1"
 
 
 def test_interval_is_that_of_wilson():
