@@ -141,6 +141,7 @@ def test_tests_that_fail_without_a_change_are_no_measurement(tmp_path, repositor
         measure(tmp_path, repository, 1)
 
 
+@pytest.mark.thorough
 def test_tests_that_fail_where_mutants_are_tried_are_no_measurement(tmp_path, repository):
     """There, and nowhere else: the run that tells which tests call what goes well."""
     check = "import os\nassert 'MUTANT_UNDER_TEST' not in os.environ\n"

@@ -29,7 +29,7 @@ def test_the_revisions_make_the_declared_tables(registry):
 
 
 def test_the_constraints_are_those_of_the_declaration(registry, tmp_path):
-    """``compare_metadata`` does not look at checks, foreign keys' names and partial indices."""
+    """``compare_metadata`` does not look at lengths, checks, foreign keys' names and partial indices."""
     migrate(registry)
     declared = registry_engine(sqlite_url(tmp_path / "declared.sqlite"))
     with Registry(declared).connection() as connection:
@@ -37,6 +37,10 @@ def test_the_constraints_are_those_of_the_declaration(registry, tmp_path):
     found, expected = inspect(registry.engine), inspect(declared)
     for table in Base.metadata.tables:
         assert found.get_pk_constraint(table) == expected.get_pk_constraint(table)
+        columns = [
+            {column["name"]: str(column["type"]) for column in side.get_columns(table)} for side in (found, expected)
+        ]
+        assert columns[0] == columns[1]
         for get in ("get_check_constraints", "get_foreign_keys", "get_unique_constraints"):
             left, right = (sorted(map(str, getattr(side, get)(table))) for side in (found, expected))
             assert left == right, (table, get)

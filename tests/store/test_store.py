@@ -234,11 +234,11 @@ def test_publishing_and_visiting_again(store, make_child, make_task):
     publish(store, cycle, letters.id, quality=0.7)
     assert [path.id for path in store.live_paths()] == ["letters/0/0/0", "digits/1/0/0"], "it keeps its place"
     assert store.live_path("letters").quality == 0.7
-    assert [event.payload["path"] for event in store.events() if event.kind == "path_published"] == [
-        "digits/0/0/0",
-        "letters/0/0/0",
-        "digits/1/0/0",
-        "letters/0/0/0",
+    assert [event.payload for event in store.events() if event.kind == "path_published"] == [
+        {"path": "digits/0/0/0", "cycle": 0, "retired": []},
+        {"path": "letters/0/0/0", "cycle": 0, "retired": []},
+        {"path": "digits/1/0/0", "cycle": 1, "retired": ["digits/0/0/0"]},
+        {"path": "letters/0/0/0", "cycle": 1, "retired": []},
     ]
 
 
