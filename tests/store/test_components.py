@@ -250,3 +250,25 @@ def test_bytes_of_the_right_digest_that_are_no_tensors(tmp_path):
     files.verify(digest)
     with pytest.raises(ComponentError, match=r"has the bytes that its name says, but they are no tensors"):
         files.load(digest)
+
+
+def test_a_check_reads_piece_by_piece_and_finds_what_reading_finds(tmp_path, monkeypatch):
+    """A component that is sound is never read as a whole; one that is not is described as it is when it is loaded."""
+    components = ComponentFiles(tmp_path)
+    digest = components.put({"weight": torch.arange(300_000, dtype=torch.float32)})
+    file = components.file(digest)
+    assert Files().sha256(file) == digest
+    with monkeypatch.context() as patch:
+        patch.setattr(Files, "read", lambda *_: pytest.fail("read as a whole"))
+        components.verify(digest)
+    with pytest.raises(OSError, match="expected at most 1,000"):
+        Files().sha256(file, 1000)
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.chmod(0o644)
+    file.write_bytes(data)
+    with pytest.raises(ComponentError, match="is altered"):
+        components.verify(digest)
+    file.unlink()
+    with pytest.raises(ComponentError, match="is missing"):
+        components.verify(digest)

@@ -165,6 +165,11 @@ class ComponentFiles:
         Raises:
             ComponentError: The file is missing, truncated or altered.
         """
+        try:
+            if self._files.sha256(self.file(digest)) == digest:
+                return
+        except OSError:
+            pass  # reading the whole says what is the matter
         self._read(digest)
 
     def digests(self) -> Iterator[Digest]:
