@@ -125,8 +125,10 @@ def as_imported(name: str) -> str:
     Args:
         name: As ``mutmut`` writes it, from the place of the file.
     """
-    *folders, module, function = name.split(".")
-    return f"{module}_py.{function}" if "migrations" in folders else name
+    if ".migrations." not in name:
+        return name
+    module, function = name.split(".")[-2:]
+    return f"{module}_py.{function}"
 
 
 def _copy(repository: Path, project: Path, mutate: str) -> None:
