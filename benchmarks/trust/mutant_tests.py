@@ -159,9 +159,8 @@ def record(file: Path, tests: Sequence[str]) -> int:
     trampoline = importlib.import_module("mutmut.mutation.trampoline")
     recorder = Recorder()
     vars(trampoline)["record_trampoline_hit"] = recorder.note
-    vars(trampoline)["_mutant_under_test"] = (
-        "stats"  # not in the environment: processes that are started record nothing
-    )
+    # Not in the environment: what processes record that a test starts would be lost.
+    vars(trampoline)["_mutant_under_test"] = "stats"
     sys.addaudithook(recorder.audit)
     code = int(pytest.main([*_OPTIONS, *tests], plugins=[recorder]))
     file.write_text(json.dumps([asdict(record) for record in recorder.records]))

@@ -103,14 +103,15 @@ def measure_mutation(
     if missing:
         records = _records(project, folder / "tests.json", tests)
         with _Servers(project, workers or os.cpu_count() or 1) as servers:
-            # Without a change all tests pass there too, or "killed" would mean nothing.
-            calling = {_NO_CHANGE: records} if _NO_CHANGE not in known else {}
-            calling |= {name: that_may_notice(records, as_imported(name).partition("__mutmut_")[0]) for name in missing}
+            # Without a change all tests pass there too, or "killed" would mean nothing: nothing is noted before that.
+            if known.get(_NO_CHANGE) != "survived":
+                known[_NO_CHANGE] = servers.submit(_NO_CHANGE, records).result()
+            if known[_NO_CHANGE] != "survived":
+                raise RuntimeError(f"tests fail without a change where mutants are tried: {known[_NO_CHANGE]}")
+            calling = {name: that_may_notice(records, as_imported(name).partition("__mutmut_")[0]) for name in missing}
             tried = {servers.submit(name, those): name for name, those in calling.items()}
             for future in as_completed(tried):
                 known[tried[future]] = future.result()
-                if known.get(_NO_CHANGE, "survived") != "survived":
-                    raise RuntimeError(f"tests fail without a change where mutants are tried: {known[_NO_CHANGE]}")
                 draft = ledger.with_suffix(".draft")
                 draft.write_text(json.dumps(known, indent=1))
                 draft.replace(ledger)
@@ -142,9 +143,7 @@ def _copy(repository: Path, project: Path, mutate: str) -> None:
         "source_paths": ["src"],
         "only_mutate": [f"{mutate}/*.py"],  # and those of the folders in it
         "also_copy": [path.name for path in sorted(project.iterdir()) if path.name not in kept],
-        "pytest_add_cli_args_test_selection": [
-            _EMPTY
-        ],  # only its mutants are wanted: its own way of running tests is slow
+        "pytest_add_cli_args_test_selection": [_EMPTY],  # only its mutants are wanted, not its way of running tests
     }
     with (project / "pyproject.toml").open("a") as file:
         file.write("\n[tool.mutmut]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in options.items()))

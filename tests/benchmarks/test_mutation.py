@@ -148,6 +148,7 @@ def test_tests_that_fail_where_mutants_are_tried_are_no_measurement(tmp_path, re
     (repository / "tests" / "test_numbers.py").write_text(check + TESTS)
     with pytest.raises(RuntimeError, match="tests fail without a change where mutants are tried: killed"):
         measure(tmp_path, repository, 1)
+    assert not (tmp_path / "mutants" / "outcomes.json").exists(), "nothing of it is taken over later"
 
 
 def test_revisions_have_the_names_by_which_alembic_imports_them():

@@ -71,7 +71,7 @@ def grow(directory: Path, tasks: int, *, children: int = 4, private: int = 0, se
                 child=child % 2,
                 proposal=Proposal(
                     parent.id,
-                    "root" if parent.task is None else "own" if parent.task == name else "other",
+                    "root" if parent.task is None else "own" if parent.task == name else "uniform",
                     plans,
                     {**HPARAMS, "opt_lr": rate},
                     (*(Mutation(f"clone:{slot.name}") for slot in sources), Mutation("hp:opt_lr", 0.01, rate)),

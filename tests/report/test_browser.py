@@ -15,10 +15,11 @@ import pytest
 import torch
 from PIL import Image
 
-from mu2net.report.data import QualityFacts, Report
+from mu2net.report.data import Report
 from mu2net.report.gather import gather
 from mu2net.report.page import render
 from mu2net.report.quality import describe
+from mu2net.report.quality_facts import QualityFacts
 from tests.report.grow import grow
 
 CHROMIUM = shutil.which("chromium")

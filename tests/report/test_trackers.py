@@ -116,6 +116,24 @@ def test_a_cycle_that_was_stopped_goes_on_in_its_run(tmp_path, mlflow_client):
     assert [(point.step, point.value) for point in points] == [(0, 0.49), (1, 0.74)]
 
 
+def test_a_new_system_of_the_same_name_has_runs_of_its_own(tmp_path, mlflow_client):
+    """MLflow refuses other hyperparameters for a run, and a finished cycle never goes on."""
+    for _ in range(2):
+        told_to(f"mlflow:file://{tmp_path}/mlruns", search())
+    experiment = mlflow_client.get_experiment_by_name("my system").experiment_id
+    names = sorted(run.info.run_name for run in mlflow_client.search_runs([experiment]))
+    assert names == sorted(["pets/1", "pets/1/0/0", "pets/1/0/1"] * 2)
+
+
+def test_a_cycle_that_nobody_ended_is_ended_by_the_next(tmp_path, mlflow_client):
+    first = list(search())[:6]
+    other = CycleStarted("birds", 0, "mu2net", Budget(children=2), 0, 0.0)
+    told_to(f"mlflow:file://{tmp_path}/mlruns", [*first, other])
+    experiment = mlflow_client.get_experiment_by_name("my system").experiment_id
+    states = {run.info.run_name: run.info.status for run in mlflow_client.search_runs([experiment])}
+    assert states == {"pets/1": "KILLED", "pets/1/0/0": "FINISHED", "pets/1/0/1": "KILLED", "birds/0": "KILLED"}
+
+
 class BrokenBoard:
     def __init__(self):
         self.calls = 0

@@ -20,7 +20,6 @@ from mu2net.report.data import (
     EffectFacts,
     Interval,
     MutationFacts,
-    QualityFacts,
     ReplayFacts,
     Report,
     RivalFacts,
@@ -31,6 +30,7 @@ from mu2net.report.data import (
     TaskFacts,
 )
 from mu2net.report.quality import known_quality
+from mu2net.report.quality_facts import QualityFacts
 from mu2net.store.migrate import mu2net_version
 from mu2net.store.records import ChildRecord, TaskRecord
 from mu2net.store.store import Store

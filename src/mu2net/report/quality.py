@@ -24,7 +24,7 @@ from mu2net.data.task import Pixels, TaskData, UInt8Array
 from mu2net.errors import Mu2NetError
 from mu2net.nn.backbone import Backbone
 from mu2net.nn.precision import choose_device
-from mu2net.report.data import BinFacts, ClassFacts, ConfusionFacts, MistakeFacts, QualityFacts
+from mu2net.report.quality_facts import BinFacts, ClassFacts, ConfusionFacts, MistakeFacts, QualityFacts
 from mu2net.search.arithmetic import path_compute
 from mu2net.search.events import Observer, Preparing
 from mu2net.search.images import CACHE_NAME, load_recorded_task

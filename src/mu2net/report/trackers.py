@@ -93,12 +93,16 @@ class Tracker:
         if self._has_failed:
             return
         with self._guarded():
-            self._end_children(is_finished=False)
-            if self._cycle:
-                self._cycle[1].end(is_finished=False)
+            self._end_open()
+
+    def _end_open(self) -> None:
+        self._end_children(is_finished=False)
+        if self._cycle:
+            self._cycle[1].end(is_finished=False)
         self._cycle = None
 
     def _start(self, event: CycleStarted) -> None:
+        self._end_open()
         name = f"{event.task}/{event.number}"
         run = self._board.open(name, None)
         self._cycle, self._recorded, self._best = (name, run), event.children_done, float("-inf")
@@ -246,8 +250,9 @@ class Mlflow:
         self._ids: dict[str, str] = {}
 
     def open(self, name: str, parent: str | None) -> Run:
-        """Open the run of a cycle, which goes on where it was left, or of a child."""
-        known = [] if parent else self._client.search_runs([self._experiment], f"tags.`{_RUN_TAG}` = '{name}'")
+        """Open the run of a child, or of a cycle, which goes on where it was left; one that was finished never does."""
+        query = f"tags.`{_RUN_TAG}` = '{name}' AND attributes.status != 'FINISHED'"
+        known = [] if parent else self._client.search_runs([self._experiment], query)
         if known:
             identity = known[0].info.run_id
             self._client.update_run(identity, status="RUNNING")
@@ -307,9 +312,8 @@ def _results(path: TaskPath, score: float) -> dict[str, float]:
         found["seconds"] = path.metrics.seconds
         if path.metrics.test is not None:
             found["test_accuracy"] = path.metrics.test
-    return {
-        f"result/{name}": value for name, value in found.items()
-    }  # where metrics are files, "score" cannot be beside "score/child"
+    # Where metrics are files, "score" cannot be beside "score/child".
+    return {f"result/{name}": value for name, value in found.items()}
 
 
 def _tags(path: TaskPath) -> dict[str, str]:
