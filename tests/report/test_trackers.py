@@ -134,6 +134,17 @@ def test_a_cycle_that_nobody_ended_is_ended_by_the_next(tmp_path, mlflow_client)
     assert states == {"pets/1": "KILLED", "pets/1/0/0": "FINISHED", "pets/1/0/1": "KILLED", "birds/0": "KILLED"}
 
 
+@pytest.mark.filterwarnings("ignore")  # MLflow uses what SQLAlchemy deprecates
+def test_mlflow_writes_a_data_base_too(tmp_path):
+    where = f"sqlite:///{tmp_path}/runs.db"
+    told_to(f"mlflow:{where}", search())
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=where)
+    runs = client.search_runs([client.get_experiment_by_name("my system").experiment_id])
+    assert sorted(run.info.run_name for run in runs) == ["pets/1", "pets/1/0/0", "pets/1/0/1"]
+
+
 class BrokenBoard:
     def __init__(self):
         self.calls = 0

@@ -187,7 +187,9 @@ def open_tracker(where: str, system: str, tell: Observer) -> Tracker:
     except ModuleNotFoundError as error:
         raise ConfigError(f"{kind} needs {error.name}; install it: pip install 'mu2net[{kind}]'") from error
     except Exception as error:
-        raise ConfigError(f"{where} cannot be opened: {type(error).__name__}: {error}") from error
+        raise ConfigError(
+            f"{where} cannot be opened: {type(error).__name__}: {error}; check the address, or go without --track"
+        ) from error
     return Tracker(board, where, tell)
 
 
