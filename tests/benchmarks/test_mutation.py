@@ -91,6 +91,7 @@ def measure(tmp_path, repository, count):
     return measure_mutation(tmp_path / "mutants", count, repository=repository, mutate="src/little", tests=["tests"])
 
 
+@pytest.mark.thorough
 def test_noticed_and_unnoticed_changes_are_told_apart(tmp_path, repository, monkeypatch):
     """A larger sample goes on with a smaller one; of another program nothing is taken over."""
     first = measure(tmp_path, repository, 1)

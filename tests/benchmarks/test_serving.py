@@ -46,6 +46,7 @@ def measure(tasks, work, *parts):
     return content["figures"], content["rows"]
 
 
+@pytest.mark.thorough
 def test_figures_of_a_tiny_system(tasks, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     figures, rows = measure(tasks, tmp_path, "all_tasks", "labels")
