@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from mu2net.nn.assign import assign
 from mu2net.nn.convolution import BATCH_NORM_EPS, ConvHead, FrozenBatchNorm, InvertedResidual, SameConv2d, Stem
+from mu2net.nn.precision import autocast
 
 
 @settings(deadline=None, max_examples=50)
@@ -187,12 +188,27 @@ def test_a_frozen_block_passes_gradients_after_inference():
     assert all(parameter.grad is None for parameter in block.parameters())
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("batch", [5, 8, 16])
-def test_the_maps_of_an_image_do_not_depend_on_its_place(batch):
+def test_the_maps_of_an_image_do_not_depend_on_its_place(batch, precision):
     block = random_block(8, 8, 5, 2).float()
-    for size in (2, 4, 8, 12):
-        maps = torch.randn(batch, 8, size, size, generator=torch.Generator().manual_seed(size))
-        assert torch.equal(block(maps.flip(0)), block(maps).flip(0))
+    with autocast(torch.device("cpu"), precision):
+        for size in (2, 4, 8, 12):
+            maps = torch.randn(batch, 8, size, size, generator=torch.Generator().manual_seed(size))
+            assert torch.equal(block(maps.flip(0)), block(maps).flip(0))
+
+
+@pytest.mark.parametrize(("size", "is_equal"), [(12, True), (4, False)])
+@pytest.mark.parametrize("batch", [4, 8])
+def test_under_bfloat16_large_maps_keep_their_bits_and_small_ones_stay_near(size, is_equal, batch):
+    block = random_block(8, 8, 3, 1).float()
+    maps = torch.randn(batch, 8, size, size, generator=torch.Generator().manual_seed(0))
+    expected = block(maps)
+    with autocast(torch.device("cpu"), "bfloat16"):
+        found = block(maps)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, expected) is is_equal
+    assert torch.allclose(found, expected, rtol=0.03, atol=0.03 * float(expected.abs().max()))
 
 
 def random_module(module, seed=0):

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from mu2net.nn.small_maps import is_small, tap_placement
+from mu2net.nn.small_maps import arithmetic, is_small, tap_placement
 
 
 @settings(deadline=None, max_examples=50)
@@ -44,3 +44,15 @@ def test_a_placement_that_inference_computed_serves_autograd():
 def test_maps_of_few_positions_in_batches_of_many_images_are_small(shape, expected):
     assert is_small(torch.zeros(shape)) is expected
     assert not is_small(torch.zeros(shape, device="meta"))
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [((8, 4, 9, 8), torch.float32), ((8, 4, 8, 8), torch.bfloat16), ((7, 4, 8, 8), torch.bfloat16)],
+)
+def test_large_maps_are_computed_in_float32_under_bfloat16(shape, dtype):
+    maps, kernel = torch.ones(shape), torch.ones(4, 4, 1, 1)
+    with torch.autocast("cpu", dtype=torch.bfloat16), arithmetic(maps):
+        assert torch.nn.functional.conv2d(maps, kernel).dtype == dtype
+    with arithmetic(maps):
+        assert torch.nn.functional.conv2d(maps, kernel).dtype == torch.float32

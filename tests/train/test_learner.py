@@ -16,11 +16,15 @@ CPU = torch.device("cpu")
     ("batch", "tokens", "pieces"), [(64, 65, 8), (64, 50, 6), (64, 8, 1), (64, 0, 1), (2, 5000, 2), (1, 5000, 1)]
 )
 def test_a_batch_is_cut_where_its_tokens_are_many(batch, tokens, pieces):
-    assert count_pieces(batch, tokens, CPU) == pieces
+    assert count_pieces(batch, tokens, CPU, "float32") == pieces
+
+
+def test_bfloat16_has_fewer_and_larger_pieces():
+    assert count_pieces(64, 65, CPU, "bfloat16") == 2
 
 
 def test_other_devices_take_whole_batches():
-    assert count_pieces(64, 5000, torch.device("meta")) == 1
+    assert count_pieces(64, 5000, torch.device("meta"), "float32") == 1
 
 
 @pytest.fixture
@@ -58,7 +62,7 @@ def step(vit, source, job, batches):
 def test_a_batch_in_pieces_is_the_step_of_the_whole_batch(step, clones, monkeypatch):
     losses, whole, entered = step(*clones)
     assert entered == [8]
-    monkeypatch.setattr(learner, "PIECE_TOKENS", 13)
+    monkeypatch.setitem(learner.PIECE_TOKENS, "float32", 13)
     in_pieces, pieces, entered = step(*clones)
     assert entered == [2, 2, 2, 2]
     assert in_pieces == pytest.approx(losses, abs=1e-6)
@@ -69,6 +73,6 @@ def test_a_batch_in_pieces_is_the_step_of_the_whole_batch(step, clones, monkeypa
 
 
 def test_the_class_token_alone_is_not_cut(step, monkeypatch):
-    monkeypatch.setattr(learner, "PIECE_TOKENS", 1)
+    monkeypatch.setitem(learner.PIECE_TOKENS, "float32", 1)
     _, _, entered = step("block_02", "norm")
     assert entered == [8]

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from mu2net.nn.frozen import Derived
 from mu2net.nn.relu6 import relu6_
-from mu2net.nn.small_maps import is_small, tap_placement
+from mu2net.nn.small_maps import arithmetic, is_small, tap_placement
 
 BATCH_NORM_EPS = 1e-3
 """Epsilon of all batch norms, as in the published weights."""
@@ -178,7 +178,8 @@ class Stem(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the first feature maps."""
-        return relu6_(self.conv.normalised(images, self.bn))
+        with arithmetic(images):
+            return relu6_(self.conv.normalised(images, self.bn))
 
     def measure_statistics(self, images: torch.Tensor) -> torch.Tensor:
         """Normalise with the statistics of these images from here on; return the feature maps."""
@@ -214,9 +215,8 @@ class InvertedResidual(nn.Module):
         if self.has_expansion and is_small(maps_BCHW):
             projected = self._project_small(maps_BCHW)
         else:
-            inner = relu6_(self.expand.normalised(maps_BCHW, self.expand_bn)) if self.has_expansion else maps_BCHW
-            inner = relu6_(self.depthwise.normalised(inner, self.depthwise_bn))
-            projected = self.project.normalised(inner, self.project_bn)
+            with arithmetic(maps_BCHW):
+                projected = self._project(maps_BCHW)
         return projected + maps_BCHW if self.has_skip else projected
 
     def measure_statistics(self, maps_BCHW: torch.Tensor) -> torch.Tensor:
@@ -227,6 +227,12 @@ class InvertedResidual(nn.Module):
         inner = F.relu6(self.depthwise_bn.measured(self.depthwise(inner)))
         projected = self.project_bn.measured(self.project(inner))
         return projected + maps_BCHW if self.has_skip else projected
+
+    def _project(self, maps_BCHW: torch.Tensor) -> torch.Tensor:
+        """Return the projected maps, computed with convolutions."""
+        inner = relu6_(self.expand.normalised(maps_BCHW, self.expand_bn)) if self.has_expansion else maps_BCHW
+        inner = relu6_(self.depthwise.normalised(inner, self.depthwise_bn))
+        return self.project.normalised(inner, self.project_bn)
 
     def _project_small(self, maps_BCHW: torch.Tensor) -> torch.Tensor:
         """Return the projected maps, computed with three matrix products; inner maps lie channel by channel."""

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from mu2net.nn.backbone import Tensors
 from mu2net.nn.chain import Chain
+from mu2net.nn.precision import Precision
 from mu2net.train.batches import Batch
 from mu2net.train.compute import Compute
 from mu2net.train.evaluate import count_correct
@@ -76,11 +77,15 @@ class Learner(Protocol):
         ...
 
 
-PIECE_TOKENS = 550
-"""Tokens of a batch that are backpropagated at once on a CPU, about: a block's activations then fit its caches."""
+PIECE_TOKENS: dict[Precision, int] = {"float32": 550, "bfloat16": 2200}
+"""Tokens of a batch that are backpropagated at once on a CPU, about.
+
+In float32 a block's activations then fit the processor's caches. In bfloat16 they take half the room, and the casts of
+parameters and gradients, which every piece pays for, weigh more.
+"""
 
 
-def count_pieces(batch_size: int, tokens: int, device: torch.device) -> int:
+def count_pieces(batch_size: int, tokens: int, device: torch.device, precision: Precision) -> int:
     """Return in how many pieces a batch is backpropagated, one after another.
 
     On a CPU, pieces of few tokens hold a fraction of the activations, and are not slower (docs/performance.md).
@@ -89,10 +94,11 @@ def count_pieces(batch_size: int, tokens: int, device: torch.device) -> int:
         batch_size: Images of the batch.
         tokens: Tokens of an image that are backpropagated through; 0 where the class token alone is, or none.
         device: Where that happens.
+        precision: In which arithmetic.
     """
     if device.type != "cpu":
         return 1
-    return max(1, min(batch_size, -(-batch_size * tokens // PIECE_TOKENS)))
+    return max(1, min(batch_size, -(-batch_size * tokens // PIECE_TOKENS[precision])))
 
 
 class ChainLearner:
@@ -116,7 +122,8 @@ class ChainLearner:
 
     def _losses(self, entering: torch.Tensor, labels: torch.Tensor) -> Iterator[torch.Tensor]:
         """Yield losses that add up to the batch's mean loss, one for every piece of it."""
-        pieces = count_pieces(len(entering), self._chain.tokens_from(self._depth), entering.device)
+        tokens = self._chain.tokens_from(self._depth)
+        pieces = count_pieces(len(entering), tokens, entering.device, self._compute.precision)
         for part, of_part in zip(entering.tensor_split(pieces), labels.tensor_split(pieces), strict=True):
             with self._compute.arithmetic():
                 logits = self._chain.forward_range(part, self._depth)
