@@ -17,6 +17,7 @@ from mu2net.system import System, evolution
 
 ROOT = "vit:dim=16,depth=2,heads=2,patch=4,image=8"
 SMALL: dict[str, Any] = {
+    "precision": "float32",  # also on processors with bfloat16, where it is not the default
     "generation_size": 2,
     "batch_size": 16,
     "num_validations": 2,

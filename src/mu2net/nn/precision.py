@@ -55,7 +55,7 @@ def choose_precision(name: PrecisionName | str, device: torch.device, backbone: 
 
     ``auto`` is bfloat16 where the device has it in hardware, and float32 otherwise. Convolutional backbones on a CPU
     always get float32: their small feature maps alone are computed in bfloat16 (``nn.small_maps``), which trains the
-    last three stages of EfficientNet-Lite0 1.8 times as fast, but one of eight runs ended 9 points lower with it.
+    last three stages of EfficientNet-Lite0 1.8 times as fast; accuracy is not measured with enough seeds yet.
 
     Args:
         name: ``auto``, ``float32`` or ``bfloat16``.
