@@ -17,6 +17,7 @@ from mu2net.nn.efficientnet_lite0 import (
     split_checkpoint,
 )
 from mu2net.nn.flops import count_flops, count_parameters
+from mu2net.nn.precision import autocast
 from mu2net.nn.roots import load_root
 
 
@@ -62,6 +63,18 @@ def test_channels_last_is_used_and_does_not_change_the_result(root):
         plain = chain(images)
     assert layouts == [True, False]
     assert torch.allclose(fast, plain, atol=1e-4)
+
+
+def test_under_bfloat16_the_blocks_of_large_maps_keep_their_bits_and_features_stay_near(root):
+    chain, images = build_chain(root.backbone, root.components), batch(96, 8)
+    small = chain.index("block_06")  # the first that reads maps of 6x6
+    with torch.no_grad():
+        large, features = chain.forward_range(images, 0, small), chain(images)
+        with autocast(torch.device("cpu"), "bfloat16"):
+            assert torch.equal(chain.forward_range(images, 0, small), large)
+            rounded = chain(images)
+    assert not torch.equal(rounded.float(), features)
+    assert (rounded.float() - features).norm() < 0.04 * features.norm()
 
 
 def test_a_slot_trains_its_scales_but_never_its_statistics(root):

@@ -28,8 +28,13 @@ def test_other_devices_take_whole_batches():
 
 
 @pytest.fixture
-def batches(vit, split):
-    reader = SplitReader("train", split(24, 0), Pipeline(8), Compute.of(vit, CPU, "float32"))
+def precision():
+    return "float32"
+
+
+@pytest.fixture
+def batches(vit, split, precision):
+    reader = SplitReader("train", split(24, 0), Pipeline(8), Compute.of(vit, CPU, precision))
     return TrainBatches(reader, 8, (0,))
 
 
@@ -70,6 +75,13 @@ def test_a_batch_in_pieces_is_the_step_of_the_whole_batch(step, clones, monkeypa
         for name, value in named.items():
             assert torch.allclose(pieces.tensors[slot][name], value, atol=1e-6)
             assert torch.allclose(pieces.momentum[slot][name], whole.momentum[slot][name], atol=1e-5)
+
+
+@pytest.mark.parametrize(("precision", "images"), [("float32", [8]), ("bfloat16", [2, 2, 2, 2])])
+def test_the_pieces_are_those_of_the_arithmetic(step, images, monkeypatch):
+    monkeypatch.setitem(learner.PIECE_TOKENS, "bfloat16", 13)
+    _, _, entered = step("block_00", "norm")
+    assert entered == images
 
 
 def test_the_class_token_alone_is_not_cut(step, monkeypatch):

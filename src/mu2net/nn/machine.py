@@ -13,8 +13,8 @@ import torch
 COMPUTATION = 3
 """Raised whenever mu2net computes the same function in other steps, since its bits are others then.
 
-1: all tokens in every block. 2: in the last block the class token alone. 3: under
-bfloat16 on a CPU, convolutions of large feature maps in float32.
+1: all tokens in every block. 2: in the last block the class token alone. 3: under bfloat16 on a
+CPU, convolutions of large feature maps in float32.
 """
 
 _CPU_INFO = Path("/proc/cpuinfo")
