@@ -88,7 +88,8 @@ def lite0():
     return EfficientNetLite0(32), split_checkpoint(torch.load(file, weights_only=True))
 
 
-def test_a_child_takes_the_statistics_of_its_task_before_it_trains(lite0, source, task, hparams):
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_child_takes_the_statistics_of_its_task_before_it_trains(lite0, source, task, hparams, precision):
     backbone, components = lite0
     root = {slot.name: source.add({n: v.clone() for n, v in tensors.items()}) for slot, tensors in components}
     hparams |= {"ds_image_size": 32}
@@ -100,7 +101,7 @@ def test_a_child_takes_the_statistics_of_its_task_before_it_trains(lite0, source
         return ChildJob(name, proposal, 3)
 
     def train(*jobs):
-        config = TrainConfig(1, 16, batch_size=8, evaluation_batch_size=8)
+        config = TrainConfig(1, 16, batch_size=8, evaluation_batch_size=8, precision=precision)
         return train_group(TrainGroup(task, jobs, config, (0,), backbone), source)
 
     own = job("own", "block_13", "block_15", measures=True)

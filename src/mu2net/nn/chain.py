@@ -141,13 +141,14 @@ class Chain(nn.Module):
     def measure_statistics(self, activation: torch.Tensor, start: int = 0) -> None:
         """Let the batch norms of all slots that train use the statistics of some activations, slot after slot.
 
-        Slots without batch norms, and frozen ones, stay as they are.
+        Slots without batch norms, and frozen ones, stay as they are. Everything is computed in float32, whatever the
+        arithmetic in which the slots will train.
 
         Args:
             activation: What enters slot ``start``, for as many images as the statistics shall be of.
             start: A slot that is not above the first that trains, counted from 0.
         """
-        measured = self.measured
+        measured, activation = self.measured, activation.float()
         for index in range(start, self.index(measured[-1].name) + 1 if measured else start):
             slot = self.slots[index]
             part = self.parts[slot.name]
