@@ -47,7 +47,7 @@ class SameConv2d(nn.Conv2d):
         The statistics are constants, so this is the same function, with the same gradients, and spares a pass over the
         maps.
         """
-        if maps_BCHW.is_meta:
+        if maps_BCHW.is_meta or torch.compiler.is_compiling():
             return self._convolve_plainly(maps_BCHW, *self._fold(norm))
         size = (maps_BCHW.shape[-2], maps_BCHW.shape[-1])
         kernel, shift = self._folded(norm, lambda kernel: self._fit(kernel, size), size)
@@ -113,7 +113,10 @@ class SameConv2d(nn.Conv2d):
         return F.conv2d(maps, kernel, bias, self.stride, padding, groups=self.groups)
 
     def _convolve_plainly(self, maps: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        """Convolve with the kernel as it was published; used where operations are only counted."""
+        """Convolve with the kernel as it was published: where operations are counted, and in programs for others.
+
+        ONNX's exporter writes graphs that cannot be loaded where a kernel of many channels is padded.
+        """
         kernel, stride = self.kernel_size[0], self.stride[0]
         height, width = (max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in maps.shape[-2:])
         padded = F.pad(maps, (width // 2, width - width // 2, height // 2, height - height // 2))
