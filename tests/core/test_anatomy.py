@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from mu2net.core.anatomy import block_index
 
 
 @given(st.data())
@@ -56,3 +60,18 @@ def test_slot_names(build):
 def test_input_size_of_a_path_is_the_roots_unless_it_says_otherwise(vit):
     assert vit.image_size_of({}) == 32
     assert vit.image_size_of({"ds_image_size": 64}) == 64
+
+
+def test_a_slots_share_is_its_flops_in_those_of_an_average_block(vit, build):
+    uneven = replace(vit, block_flops=(30, 10))
+    assert [uneven.share_of(build.block_slot(index)) for index in range(2)] == [1.5, 0.5]
+    assert uneven.share_of(build.head) == uneven.share_of(build.adapter_slot(0)) == 0.0
+
+
+def test_blocks_of_unknown_flops_are_equal(vit, build):
+    unknown = replace(vit, block_flops=())
+    assert [unknown.share_of(build.block_slot(index)) for index in range(2)] == [1.0, 1.0]
+
+
+def test_the_index_of_a_blocks_slot_is_what_it_was_made_of(build):
+    assert [block_index(build.block_slot(index)) for index in (0, 7, 123)] == [0, 7, 123]

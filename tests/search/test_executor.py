@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mu2net.core.agents import make_agent
-from mu2net.core.component import Digest, Slot
+from mu2net.core.anatomy import Anatomy, block_slot
+from mu2net.core.component import Digest
 from mu2net.core.population import Population
 from mu2net.core.proposal import Proposal, SlotPlan
 from mu2net.core.rng import generator
@@ -190,6 +191,25 @@ def test_workers_live_in_sessions_of_their_own(shared_store, two):
     assert all(os.getsid(pid) == pid != os.getsid(0) for pid in pids(two))
 
 
+def environment_of(pid):
+    lines = Path(f"/proc/{pid}/environ").read_text().split("\0")
+    return dict(line.split("=", 1) for line in lines if line)
+
+
+def test_workers_keep_freed_memory_for_the_next_step_unless_the_user_says_otherwise(shared_store, monkeypatch):
+    """Memory that glibc returns to the system is cleared anew at the next use, which takes a quarter of a step."""
+    monkeypatch.delenv("MALLOC_MMAP_THRESHOLD_", raising=False)
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")
+    with ProcessExecutor(shared_store, "one", 1) as executor:
+        train(executor, make_group(shared_store, 1))
+        environment = environment_of(*pids(executor))
+    assert int(environment["MALLOC_MMAP_THRESHOLD_"]) == 32 * 2**20
+    assert environment["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=1"
+    assert environment["MALLOC_TRIM_THRESHOLD_"] == "65536"
+    assert environment["OMP_NUM_THREADS"] == "1"
+
+
 def test_a_killed_worker_is_a_clear_error_and_the_next_group_gets_new_ones(shared_store, two):
     train(two, make_group(shared_store, 2))
     group = make_group(shared_store, 2, num_validations=100_000)
@@ -232,11 +252,17 @@ def test_there_is_at_least_one_worker():
     assert default_workers() >= 1
 
 
+def an_anatomy(block_flops):
+    return Anatomy("vit", (), len(block_flops), (), 32, (32,), 1, sum(block_flops), block_flops=tuple(block_flops))
+
+
+EVEN = an_anatomy([5] * 6)
+
+
 def a_job(name, flags):
-    """A child whose slots train or not."""
+    """A child whose blocks train or not."""
     plans = tuple(
-        SlotPlan(Slot(f"slot_{index}", "block"), "clone" if flag else "share", Digest("0" * 64))
-        for index, flag in enumerate(flags)
+        SlotPlan(block_slot(index), "clone" if flag else "share", Digest("0" * 64)) for index, flag in enumerate(flags)
     )
     return ChildJob(name, Proposal("root", "root", plans, {}), 3)
 
@@ -250,7 +276,7 @@ def work(job):
 @given(st.lists(st.lists(st.booleans(), min_size=6, max_size=6), min_size=1, max_size=12), st.integers(1, 5))
 def test_split_jobs_deals_out_every_child_once_and_fairly(flags, parts):
     jobs = [a_job(str(number), each) for number, each in enumerate(flags)]
-    groups = split_jobs(jobs, parts)
+    groups = split_jobs(jobs, parts, EVEN)
     assert len(groups) == min(parts, len(jobs))
     assert sorted(job.id for group in groups for job in group) == sorted(job.id for job in jobs)
     loads = [sum(work(job) for job in group) for group in groups]
@@ -259,10 +285,27 @@ def test_split_jobs_deals_out_every_child_once_and_fairly(flags, parts):
     assert max(loads) - min(loads) <= max(work(job) for job in heaviest)
 
 
+def test_children_change_places_until_no_swap_brings_the_workers_closer():
+    """Dealt out by cost alone, they would be 19 + 16 + 13 + 10 against 19 + 16 + 13."""
+    top = [a_job(str(number), [False] * (6 - length) + [True] * length) for number, length in enumerate((6, 6, 5, 5))]
+    rest = [a_job(str(4 + number), [False] * (6 - length) + [True] * length) for number, length in enumerate((4, 4, 3))]
+    loads = [sum(work(job) for job in group) for group in split_jobs([*top, *rest], 2, EVEN)]
+    assert sorted(loads) == [52, 54]
+
+
+def test_children_are_split_by_what_their_blocks_cost():
+    """A block of ten times the FLOPs weighs more than three others."""
+    uneven = an_anatomy([10, 1, 1, 1, 1, 10])
+    costly = a_job("costly", [False] * 5 + [True])
+    cheap = [a_job(str(number), [False] * 5 + [False]) for number in range(3)]
+    (alone,) = [group for group in split_jobs([costly, *cheap], 2, uneven) if costly in group]
+    assert alone == (costly,)
+
+
 def test_children_of_equal_time_are_split_by_their_number():
     jobs = [a_job("deep", [True] * 6), *(a_job(str(number), [False] * 5 + [True]) for number in range(5))]
-    assert [len(part) for part in split_jobs(jobs, 2)] != [3, 3]
-    assert [len(part) for part in split_jobs(jobs, 2, are_timed=True)] == [3, 3]
+    assert [len(part) for part in split_jobs(jobs, 2, EVEN)] != [3, 3]
+    assert [len(part) for part in split_jobs(jobs, 2, EVEN, are_timed=True)] == [3, 3]
 
 
 @pytest.mark.parametrize(("is_comparison", "seconds", "parts"), [(True, 30.0, 1), (True, None, 2), (False, 30.0, 2)])

@@ -14,6 +14,11 @@ def block_slot(index: int) -> Slot:
     return Slot(f"block_{index:02d}", "block")
 
 
+def block_index(slot: Slot) -> int:
+    """Return the index of an encoder block's slot, the reverse of ``block_slot``."""
+    return int(slot.name.removeprefix("block_"))
+
+
 def adapter_slot(index: int) -> Slot:
     """Return the slot of the residual adapter directly before block ``index``."""
     return Slot(f"adapter_{index:02d}", "adapter")
@@ -61,6 +66,20 @@ class Anatomy:
     def image_size_of(self, hparams: Mapping[str, Any]) -> int:
         """Return the input side of a path in pixels; the root's where its hyperparameters do not say."""
         return int(hparams.get("ds_image_size", self.image_size))
+
+    def share_of(self, slot: Slot) -> float:
+        """Return what a slot's forward pass costs, in those of an average block; 0 for what is no block of the root.
+
+        Where the blocks' FLOPs are not known, all cost 1.
+
+        Args:
+            slot: A slot of a path.
+        """
+        if slot.kind != "block":
+            return 0.0
+        if not self.block_flops:
+            return 1.0
+        return self.block_flops[block_index(slot)] * len(self.block_flops) / sum(self.block_flops)
 
     def slots(self, num_layers: int, adapters: Collection[int] = ()) -> tuple[Slot, ...]:
         """Return the chain of slots for a number of blocks and a set of adapters, ``head`` last.

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
@@ -15,6 +15,7 @@ from typing import Any, Protocol, Self
 
 import torch
 
+from mu2net.core.anatomy import Anatomy
 from mu2net.errors import WorkerError
 from mu2net.search.worker import Failure, Order, Stop
 from mu2net.store.store import Store
@@ -28,6 +29,17 @@ from mu2net.train.session import train_group
 
 _LOG = logging.getLogger(__name__)
 _POLL_SECONDS = 0.1
+
+_ALLOCATOR = {
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
+    "MALLOC_TRIM_THRESHOLD_": str(128 * 2**20),
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+}
+"""Lets glibc keep freed activations for the next step, at most about 128 MiB per worker, and ask for huge pages.
+
+By its own rule it returns many of them to the system, which then clears their pages anew in every step
+(docs/performance.md has what that takes). Other C libraries do not read these variables; a user's own values win.
+"""
 
 
 class Executor(Protocol):
@@ -147,7 +159,8 @@ class ProcessExecutor:
         """Return which children of a group train together; only together can they find an equal length."""
         config = group.config
         is_timed = config.seconds is not None
-        return split_jobs(group.jobs, 1 if config.is_comparison and is_timed else self._size, are_timed=is_timed)
+        parts = 1 if config.is_comparison and is_timed else self._size
+        return split_jobs(group.jobs, parts, group.backbone.anatomy, are_timed=is_timed)
 
     def _collect(self, orders: deque[Order], observer: Observer, should_stop: StopCheck) -> Iterator[TrainedChild]:
         idle: dict[Any, int] = {connection: number for number, (_, connection) in enumerate(self._workers)}
@@ -218,7 +231,12 @@ class ProcessExecutor:
         for _ in range(self._size):
             ours, theirs = Pipe()
             code = f"from mu2net.search.worker import main; main({theirs.fileno()})"
-            environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+            environment = {
+                **_ALLOCATOR,
+                **os.environ,
+                "OMP_NUM_THREADS": "1",
+                "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            }
             process = subprocess.Popen(  # noqa: S603 (our own module)
                 [sys.executable, "-c", code], pass_fds=[theirs.fileno()], start_new_session=True, env=environment
             )
@@ -248,33 +266,59 @@ def _decode_once(group: TrainGroup) -> None:
     group.task.validation.pixels(group.pipeline.image_size)
 
 
-def split_jobs(jobs: Sequence[ChildJob], parts: int, *, are_timed: bool = False) -> list[tuple[ChildJob, ...]]:
-    """Return the children in at most ``parts`` groups of about equal work; the most expensive are dealt out first.
+def split_jobs(
+    jobs: Sequence[ChildJob], parts: int, anatomy: Anatomy, *, are_timed: bool = False
+) -> list[tuple[ChildJob, ...]]:
+    """Return the children in at most ``parts`` groups of about equal work.
+
+    The most expensive are dealt out first; then children of the fullest group change places with cheaper ones of the
+    emptiest, as long as that brings the two closer.
 
     Args:
         jobs: The children.
         parts: Number of groups at most.
+        anatomy: The network, whose blocks may differ in their cost.
         are_timed: Whether all children take equal time, whatever they train.
     """
     groups: list[list[ChildJob]] = [[] for _ in range(min(parts, len(jobs)))]
-    loads = [0] * len(groups)
-    work = {job.id: 1 if are_timed else _work(job) for job in jobs}
+    work = {job.id: 1.0 if are_timed else _work(job, anatomy) for job in jobs}
+
+    def load(group: Sequence[ChildJob]) -> float:
+        return sum(work[job.id] for job in group)
+
     for job in sorted(jobs, key=lambda job: work[job.id], reverse=True):
-        lightest = loads.index(min(loads))
-        groups[lightest].append(job)
-        loads[lightest] += work[job.id]
-    return [tuple(group) for group in groups]
+        min(groups, key=load).append(job)
+    while True:
+        emptiest, fullest = min(groups, key=load), max(groups, key=load)
+        swap = _best_swap(fullest, emptiest, work, load(fullest) - load(emptiest))
+        if swap is None:
+            return [tuple(group) for group in groups]
+        out_of_fullest, out_of_emptiest = swap
+        fullest[fullest.index(out_of_fullest)] = out_of_emptiest
+        emptiest[emptiest.index(out_of_emptiest)] = out_of_fullest
 
 
-def _work(job: ChildJob) -> int:
-    """Return the cost of a child's own part of a step, in forward passes of a slot.
+def _best_swap(
+    fullest: Sequence[ChildJob], emptiest: Sequence[ChildJob], work: Mapping[str, float], gap: float
+) -> tuple[ChildJob, ChildJob] | None:
+    """Return the children of two groups that change places so that the gap between the groups becomes smallest.
+
+    ``None`` where no swap makes it smaller by at least a hundredth of it.
+    """
+    pairs = [(abs(gap - 2 * (work[a.id] - work[b.id])), a, b) for a in fullest for b in emptiest]
+    left, first, second = min(pairs, key=lambda pair: pair[0], default=(gap, None, None))
+    return None if first is None or second is None or left >= 0.99 * gap else (first, second)
+
+
+def _work(job: ChildJob, anatomy: Anatomy) -> float:
+    """Return the cost of a child's own part of a step, in about the forward passes of an average block.
 
     Below its lowest trainable slot it is shared with the other children or kept; from there on a trainable slot costs
-    3, and a frozen one, through which gradients pass, 2.
+    3, and a frozen one, through which gradients pass, 2. What every child has, and slots beside the blocks, count 1.
     """
     plans = job.proposal.slots
     lowest = next((index for index, plan in enumerate(plans) if plan.is_trainable), len(plans))
-    return 1 + sum(3 if plan.is_trainable else 2 for plan in plans[lowest:])
+    return 1 + sum((3 if plan.is_trainable else 2) * anatomy.share_of(plan.slot) for plan in plans[lowest:])
 
 
 def unpack(child: TrainedChild) -> TrainedChild:

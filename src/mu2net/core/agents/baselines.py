@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mu2net.core.agents.base import BaseAgent
-from mu2net.core.anatomy import HEAD
+from mu2net.core.anatomy import HEAD, block_index
 from mu2net.core.component import Slot
 from mu2net.core.path import Mutation, Path
 from mu2net.core.population import Population
@@ -118,7 +118,7 @@ class Freeze(Baseline):
     def trains(self, slot: Slot) -> bool:
         """Return whether the slot lies at or above the first block that trains."""
         if slot.kind == "block":
-            return int(slot.name.removeprefix("block_")) >= self.first
+            return block_index(slot) >= self.first
         return slot in self.anatomy.tail
 
 
