@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import shutil
@@ -243,6 +244,87 @@ def test_the_leaderboard_sorts(show, reports):
     ]
     page.get_by_role("button", name="test accuracy").click()
     assert page.locator("#leaderboard tbody td:first-child").all_inner_texts()[0] == best[-1].name
+
+
+def test_searching_and_sorting_the_leaderboard_go_together(show, reports):
+    page = show(reports[20])
+    names = page.locator("#leaderboard tbody td:first-child")
+    page.locator("#search").fill("task01")
+    assert names.all_inner_texts() == [f"task01{digit}" for digit in range(10)]
+    page.locator("#leaderboard thead button").first.click()
+    page.locator("#leaderboard thead button").first.click()
+    assert names.all_inner_texts() == [f"task01{digit}" for digit in reversed(range(10))]
+    with page.expect_download() as download:
+        page.locator("#download").click()
+    assert len(download.value.path().read_text("utf-8").splitlines()) == 11
+    page.locator("#search").fill("no such thing")
+    assert names.all_inner_texts() == ["no task has this in its name"]
+    page.locator("#search").fill("block_00")
+    assert names.count() == 20
+
+
+def test_the_table_shows_every_number_of_the_document(show, reports):
+    page, shown = show(reports[3]), reports[3].tasks
+    with page.expect_download() as download:
+        page.locator("#download").click()
+    rows = list(csv.DictReader(download.value.path().read_text("utf-8").splitlines()))
+    for row, task in zip(rows, shown, strict=True):
+        expected = {
+            "classes": task.classes,
+            "train": task.num_train,
+            "test": task.num_test,
+            "test accuracy": task.test.value,
+            "from": task.test.low,
+            "to": task.test.high,
+            "validation": task.validation.value,
+            "validation from": task.validation.low,
+            "validation to": task.validation.high,
+            "added": task.added_params,
+            "accounted": task.accounted_params,
+            "FLOPs": task.flops,
+            "time": task.seconds,
+            "children": task.children,
+            "reused": 1 - task.reuse[task.name],
+        }
+        assert {name: float(row[name]) for name in expected} == pytest.approx(expected)
+        assert len(set(expected.values())) > len(expected) - 4, "equal numbers would hide a wrong column"
+        assert set(row) == {"task", "from whom", *expected}
+
+
+def test_the_sharing_matrix_and_the_effects_are_those_of_the_document(show, reports):
+    page, report = show(reports[3]), reports[3]
+    lines = page.locator("#sharing tbody tr").all()
+    for line, params in zip(lines, report.sharing.params, strict=True):
+        shares = ["" if one == 0 else f"{100 * one / sum(params):.0f} %" for one in params]
+        assert line.locator("td").all_inner_texts() == shares
+    assert page.locator("#sharing thead th").all_inner_texts()[1:] == list(report.sharing.owners)
+    search = report.searches[-1]
+    table = [row.locator("td").all_inner_texts() for row in page.locator("#effects tbody tr").all()]
+    assert [row[:2] for row in table] == [[effect.kind, str(effect.count)] for effect in search.effects]
+    for row, effect in zip(table, search.effects, strict=True):
+        found = [float(cell.replace("\u2212", "-")) for cell in row[2:]]
+        assert found == pytest.approx([100 * value for value in (effect.mean, effect.low, effect.high)], abs=0.006)
+
+
+def test_the_details_say_who_uses_a_component_and_what_it_was_cloned_from(show, reports):
+    page, report = show(reports[3]), reports[3]
+    number, component = next((n, one) for n, one in enumerate(report.components) if one.source is not None)
+    page.locator("#search").fill(component.digest)
+    page.locator("#network .version.found").first.click(force=True)
+    said = dict(
+        zip(page.locator("#details dt").all_inner_texts(), page.locator("#details dd").all_inner_texts(), strict=True)
+    )
+    users = [task.name for task in report.tasks if number in task.components]
+    source = report.components[component.source]
+    assert said["used by"] == (", ".join(users) if users else "\u2013")
+    assert said["cloned from"] == f"{source.slot} of {source.trained_by} ({source.digest[:8]})"
+    assert said["digest"] == component.digest
+
+
+def test_every_child_has_its_learning_curve_in_points(show, reports):
+    page, search = show(reports[3]), reports[3].searches[-1]
+    drawn = page.locator("#children circle[data-curve]")
+    assert drawn.count() == sum(len(child.validations) for child in search.children) > 0
 
 
 def test_the_table_as_csv_holds_the_numbers(show, reports):

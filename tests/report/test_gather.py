@@ -7,7 +7,7 @@ import json
 import pytest
 
 from mu2net.report.data import ChildFacts, MutationFacts, Report
-from mu2net.report.gather import gather, mutation_effects, wilson
+from mu2net.report.gather import _Components, gather, mutation_effects, student_quantile, wilson
 from mu2net.store.store import Store
 from mu2net.store.transfer import import_task
 from mu2net.system.overview import summarize_tasks
@@ -54,12 +54,32 @@ def test_components_are_those_of_the_paths(store, report):
         assert [component.slot for component in shown] == [part.slot.name for part in path.components]
         assert task.influence == tuple(sorted(path.influence))
     assert [report.components[index].digest for index in report.root] == list(store.root().digests)
-    records = store.component_records([component.digest for component in report.components])
+    shown = {component.digest: number for number, component in enumerate(report.components)}
     for component in report.components:
-        source = records[component.digest].source_digest
-        if component.source is not None:
-            assert report.components[component.source].digest == source
+        assert component.source == nearest_shown(store, component.digest, shown)
         assert component.is_private == (component.trained_by == "task000")
+
+
+def nearest_shown(store, digest, shown):
+    """The number of the nearest ancestor that is shown, one step after the other."""
+    while (digest := store.component_records([digest])[digest].source_digest) is not None:
+        if digest in shown:
+            return shown[digest]
+    return None
+
+
+def test_a_clone_of_what_is_not_shown_names_the_ancestor_that_is(store, report):
+    """A path's components come from children that were never published as often as from published ones."""
+    everything = [record.path for task in store.tasks() for record in store.children(task.name)]
+    digests = {component.digest for path in everything for component in path.components}
+    shown = [component.digest for component in report.components]
+    parts = _Components(store, [store.root()], ())
+    hidden = [digest for digest in digests if digest not in store.root().digests]
+    assert len(hidden) > len(shown) / 2
+    found = parts._sources(hidden)
+    root = {digest: number for number, digest in enumerate(store.root().digests)}
+    assert found == {digest: nearest_shown(store, digest, root) for digest in hidden}
+    assert any(number is not None for number in found.values())
 
 
 def test_growth_adds_up(store, report):
@@ -186,14 +206,21 @@ def test_effects_are_means_with_their_intervals():
     children = [
         child(0.1, "clone:block_00", "clone:block_01", "hp:mu"),
         child(0.3, "clone:norm"),
+        child(0.5, "clone:norm", "hp:mu"),
         child(-0.2, "hp:mu", "hp:opt_lr"),
         child(None, "clone:norm"),
         child(0.9, "clone:head", is_forced=True),
     ]
     clone, mu = mutation_effects(children)
-    assert (clone.kind, clone.count, clone.mean) == ("clone", 2, pytest.approx(0.2))
-    assert clone.high - clone.mean == pytest.approx(1.959964 * 0.1)
-    assert (mu.kind, mu.count, mu.mean) == ("hp:mu", 2, pytest.approx(-0.05))
+    assert (clone.kind, clone.count, clone.mean) == ("clone", 3, pytest.approx(0.3))
+    assert clone.high - clone.mean == pytest.approx(4.303 * 0.2 / 3**0.5, rel=0.01)
+    assert clone.mean - clone.low == pytest.approx(clone.high - clone.mean)
+    assert (mu.kind, mu.count, mu.mean) == ("hp:mu", 3, pytest.approx(0.4 / 3))
+
+
+@pytest.mark.parametrize(("degrees", "expected"), [(2, 4.303), (3, 3.182), (5, 2.571), (10, 2.228), (1000, 1.962)])
+def test_students_quantiles_are_those_of_the_tables(degrees, expected):
+    assert student_quantile(degrees) == pytest.approx(expected, rel=0.01)
 
 
 def test_a_copy_of_the_system_reports_the_same(store, report):

@@ -33,7 +33,8 @@ class ComponentFacts(Facts):
         kind: What is computed there.
         num_params: Its parameters.
         trained_by: The task whose data trained it last; ``"root"`` for the root's.
-        source: Index of the component that it was cloned from; ``None`` where that is not shown.
+        source: Index of the component that it was cloned from, perhaps through others that are not shown
+            (those of children that were never published); ``None`` where it began anew.
         is_private: Whether a private task trained it.
     """
 
@@ -304,7 +305,8 @@ class Report(Facts):
         replay: The last search; ``None`` where its children are not known.
         sharing: Who uses whose parameters.
         quality: What live paths get right and wrong, of those of which that was measured.
-        left_out: What is not in it, because the document would be too large: tasks, for their searches.
+        left_out: What is not in it, because the document would be too large: tasks, for their searches, and
+            other things in words.
     """
 
     format_version: Literal[1] = FORMAT_VERSION

@@ -76,7 +76,8 @@ def draw_network(axes: Axes, report: Report, step: int | None = None) -> None:
     live = live_after(report, len(report.growth) if step is None else step)
     at, palette = places(report), colours(report)
     private = {task.name for task in report.tasks if task.is_private}
-    scores = {one.task: one.test if one.test is not None else one.validation for one in report.growth}
+    grown = report.growth if step is None else report.growth[:step]
+    scores = {one.task: one.test if one.test is not None else one.validation for one in grown}
     for number, (task, components) in enumerate(live.items()):
         shift = min(0.05, 0.2 / max(len(live), 1)) * (number - (len(live) - 1) / 2)  # within its marks
         xs, ys = zip(*((at[index][0] + shift, at[index][1]) for index in components), strict=True)

@@ -41,6 +41,9 @@ from mu2net.system.summary import added_parameters
 _Z = 1.959964
 """Of a 95 % interval."""
 
+_FEWEST = 3
+"""Children of which a mean change is shown."""
+
 
 Measure = Callable[[Path], QualityFacts | None]
 """Says what a live path gets right and wrong; ``None`` where that is not known."""
@@ -123,7 +126,7 @@ class _Components:
         return self._describe(first)
 
     def _describe(self, components: Mapping[Digest, Component]) -> tuple[ComponentFacts, ...]:
-        records = self._store.component_records(components)
+        sources = self._sources(components)
         return tuple(
             ComponentFacts(
                 digest=digest,
@@ -131,11 +134,27 @@ class _Components:
                 kind=component.slot.kind,
                 num_params=component.num_params,
                 trained_by=component.task or ROOT_ID,
-                source=self._index.get(records[digest].source_digest or Digest("")),
+                source=sources[digest],
                 is_private=component.task in self._private,
             )
             for digest, component in components.items()
         )
+
+    def _sources(self, digests: Iterable[Digest]) -> dict[Digest, int | None]:
+        """Return the number of the nearest shown component that each was cloned from; ``None`` where there is none."""
+        found: dict[Digest, int | None] = {}
+        ahead = {digest: digest for digest in digests}
+        while ahead:
+            records = self._store.component_records(set(ahead.values()))
+            nearer: dict[Digest, Digest] = {}
+            for digest, reached in ahead.items():
+                source = records[reached].source_digest if reached in records else None
+                if source is None or source in self._index:
+                    found[digest] = None if source is None else self._index[source]
+                else:
+                    nearer[digest] = source
+            ahead = nearer
+        return found
 
 
 def _slots(paths: Iterable[Path]) -> tuple[str, ...]:
@@ -335,8 +354,8 @@ def _mutation(mutation: Mutation) -> MutationFacts:
 def mutation_effects(children: Iterable[ChildFacts]) -> tuple[EffectFacts, ...]:
     """Return what every kind of mutation did for the children that drew it; the best first.
 
-    A child draws several mutations at once, so a mean says what went along with a mutation, not what it caused. Kinds
-    that a single child drew have no interval and are left out.
+    A child draws several mutations at once, so a mean says what went along with a mutation, not what it caused. The
+    intervals are Student's; kinds that fewer than three children drew are left out, because theirs would say nothing.
 
     Args:
         children: Sampled children, of one task or of several.
@@ -346,7 +365,7 @@ def mutation_effects(children: Iterable[ChildFacts]) -> tuple[EffectFacts, ...]:
         if child.change is not None:
             for kind in {_kind(mutation) for mutation in child.mutations if not mutation.is_forced}:
                 changes[kind].append(child.change)
-    found = [_effect(kind, values) for kind, values in changes.items() if len(values) > 1]
+    found = [_effect(kind, values) for kind, values in changes.items() if len(values) >= _FEWEST]
     return tuple(sorted(found, key=lambda effect: (-effect.mean, effect.kind)))
 
 
@@ -355,6 +374,25 @@ def _kind(mutation: MutationFacts) -> str:
     return mutation.name if mutation.name.startswith("hp:") else mutation.name.partition(":")[0]
 
 
+def student_quantile(degrees: int) -> float:
+    """Return the 97.5 % quantile of Student's distribution, to 1 % from two degrees of freedom on.
+
+    Cornish-Fisher expansion about the normal quantile (Abramowitz and Stegun, 26.7.5).
+
+    Args:
+        degrees: Degrees of freedom, at least 2.
+    """
+    z = _Z
+    terms = (
+        z,
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return sum(term / degrees**power for power, term in enumerate(terms))
+
+
 def _effect(kind: str, changes: Sequence[float]) -> EffectFacts:
-    mean, half = fmean(changes), _Z * stdev(changes) / math.sqrt(len(changes))
+    mean, half = fmean(changes), student_quantile(len(changes) - 1) * stdev(changes) / math.sqrt(len(changes))
     return EffectFacts(kind=kind, count=len(changes), mean=mean, low=mean - half, high=mean + half)

@@ -55,7 +55,8 @@ def _without_thumbnails(report: Report, limit: int) -> Report:
     if 2 * size <= limit:
         return report
     bare = tuple(quality.model_copy(update={"mistakes": ()}) for quality in report.quality)
-    return report.model_copy(update={"quality": bare})
+    what = tuple(f"the pictures of {quality.task}'s mistakes" for quality in report.quality if quality.mistakes)
+    return report.model_copy(update={"quality": bare, "left_out": (*report.left_out, *what)})
 
 
 def _without_replay(report: Report, limit: int) -> Report:

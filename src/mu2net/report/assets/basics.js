@@ -29,6 +29,8 @@ function colour(owner) {
 
 function percent(share, digits = 2) { return share === null ? "–" : `${(100 * share).toFixed(digits)} %`; }
 
+function points(share) { return `${share < 0 ? "−" : "+"}${Math.abs(100 * share).toFixed(2)}`; }
+
 function amount(value) {
   for (const [size, unit] of [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]]) {
     if (Math.abs(value) >= size) return `${(value / size).toFixed(value / size < 10 ? 2 : 1)} ${unit}`;

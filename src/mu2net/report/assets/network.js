@@ -154,7 +154,7 @@ function describeComponent(index) {
   const component = report.components[index], source = component.source === null ? null : report.components[component.source];
   return [make("h3", {}, component.slot), definitions([
     ["trained by", component.trained_by], ["used by", list(view.users.get(index) ?? [])], ["parameters", amount(component.num_params)],
-    ["cloned from", source === null ? "–" : `${source.slot} of ${source.trained_by} (${source.digest.slice(0, 8)})`], ["kind", component.kind], ["digest", component.digest],
+    ["cloned from", source === null ? (component.trained_by === "root" ? "–" : "nothing: new") : `${source.slot} of ${source.trained_by} (${source.digest.slice(0, 8)})`], ["kind", component.kind], ["digest", component.digest],
   ])];
 }
 
@@ -262,5 +262,6 @@ function search(text) {
   const task = text === "" ? undefined : report.tasks.find((one) => one.name.toLowerCase() === text) ?? report.tasks.find((one) => one.name.toLowerCase().includes(text));
   view.found = text === "" ? null : (component) => component.digest.startsWith(text) || component.slot.includes(text);
   pin(task === undefined ? null : { task: task.name });
-  for (const row of document.querySelectorAll("#leaderboard tbody tr")) row.hidden = text !== "" && !row.dataset.task.toLowerCase().includes(text) && task !== undefined;
+  sorting.text = task === undefined && view.found !== null && report.components.some(view.found) ? "" : text;
+  drawLeaderboard();
 }

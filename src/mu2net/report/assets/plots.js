@@ -81,13 +81,17 @@ function drawSearch(name) {
     if (hasFront) picture.append(make("path", { d: paretoFront(found.children.filter((child) => child.is_kept), at).map((child, number) => `${number ? "L" : "M"}${x(at(child))},${y(child.quality)}`).join(" "), class: "front" }));
   });
   const curves = plot("learning curves: validation accuracy after each interval", [1, ...found.children.map((child) => child.validations.length)], found.children.flatMap((child) => child.validations), whole, shares(found.children.flatMap((child) => child.validations)), (picture, x, y) => {
-    for (const child of found.children) picture.append(make("path", { d: child.validations.map((value, number) => `${number ? "L" : "M"}${x(number + 1)},${y(value)}`).join(" "), fill: "none", class: best.has(child.id) ? "bold" : "edge" }));
+    for (const child of found.children) {
+      const isBest = best.has(child.id);
+      picture.append(make("path", { d: child.validations.map((value, number) => `${number ? "L" : "M"}${x(number + 1)},${y(value)}`).join(" "), fill: "none", class: isBest ? "bold" : "edge" }));
+      child.validations.forEach((value, number) => picture.append(make("circle", { cx: x(number + 1), cy: y(value), r: isBest ? 3.5 : 2.5, class: isBest ? "point best" : "point", "data-curve": child.id }, make("title", {}, `${child.id}: ${percent(value)}`))));
+    }
   });
   document.getElementById("children").replaceChildren(draw("accuracy against time of the cycle; size: parameters trained; colour: generation", (child) => child.end, duration), draw("accuracy against parameters trained; dashed: the front of what was kept", (child) => child.trained_params, amount, true), draw("accuracy against FLOPs; dashed: the front of what was kept", (child) => child.flops, amount, true), curves);
   document.getElementById("lineage").replaceChildren(...drawLineage(found, children));
   const body = make("tbody");
-  for (const effect of found.effects) body.append(make("tr", {}, ...[effect.kind, effect.count, percent(effect.mean), percent(effect.low), percent(effect.high)].map((value) => make("td", {}, String(value)))));
-  document.getElementById("effects").replaceChildren(make("caption", {}, "mean change of accuracy from parent to child, by what was drawn"), make("thead", {}, make("tr", {}, ...["drawn", "children", "mean", "from", "to"].map((title) => make("th", { scope: "col" }, title)))), body);
+  for (const effect of found.effects) body.append(make("tr", {}, ...[effect.kind, effect.count, points(effect.mean), points(effect.low), points(effect.high)].map((value) => make("td", {}, String(value)))));
+  document.getElementById("effects").replaceChildren(make("caption", {}, "mean change of accuracy from parent to child in percentage points, with its 95 % interval, by what was drawn"), make("thead", {}, make("tr", {}, ...["drawn", "children", "mean", "from", "to"].map((title) => make("th", { scope: "col" }, title)))), body);
 }
 
 /** Return the children that no other beats in both, the cheapest first. */

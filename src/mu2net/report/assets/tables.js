@@ -7,6 +7,8 @@ const COLUMNS = [
   ["from", (task) => task.test?.low ?? null, (value) => percent(value, 1)],
   ["to", (task) => task.test?.high ?? null, (value) => percent(value, 1)],
   ["validation", (task) => task.validation?.value ?? null, (value) => percent(value)],
+  ["validation from", (task) => task.validation?.low ?? null, (value) => percent(value, 1)],
+  ["validation to", (task) => task.validation?.high ?? null, (value) => percent(value, 1)],
   ["added", (task) => task.added_params, amount],
   ["accounted", (task) => task.accounted_params, amount],
   ["FLOPs", (task) => task.flops, amount],
@@ -15,12 +17,14 @@ const COLUMNS = [
   ["reused", (task) => 1 - (task.reuse[task.name] ?? 1), (value) => percent(value, 0)],
   ["from whom", (task) => Object.entries(task.reuse).filter(([owner]) => owner !== task.name).map(([owner, share]) => `${owner} ${percent(share, 0)}`).join(", "), (value) => value],
 ];
-const sorting = { column: null, isDown: false };
+const sorting = { column: null, isDown: false, text: "" };
 
-function sortedTasks() {
-  if (sorting.column === null) return report.tasks;
+/** Return the tasks whose name holds what is searched for, in the order that was asked for: what the table and its CSV show. */
+function shownTasks() {
+  const found = report.tasks.filter((task) => task.name.toLowerCase().includes(sorting.text));
+  if (sorting.column === null) return found;
   const value = COLUMNS[sorting.column][1];
-  return [...report.tasks].sort((one, other) => {
+  return found.sort((one, other) => {
     const [a, b] = [value(one), value(other)];
     if (a === null || b === null) return (a === null) - (b === null);
     const found = typeof a === "string" ? a.localeCompare(b) : a - b;
@@ -39,11 +43,12 @@ function drawLeaderboard() {
     } }, title + (state === "none" ? "" : sorting.isDown ? " ↓" : " ↑"))));
   });
   const body = make("tbody");
-  for (const task of sortedTasks()) {
+  for (const task of shownTasks()) {
     const row = make("tr", { "data-task": task.name, onclick: () => pin({ task: task.name }) });
     for (const [, value, text] of COLUMNS) row.append(make("td", {}, value(task) === null ? "–" : text(value(task))));
     body.append(row);
   }
+  if (!body.children.length) body.append(make("tr", {}, make("td", { colspan: COLUMNS.length }, "no task has this in its name")));
   document.getElementById("leaderboard").replaceChildren(make("thead", {}, head), body);
 }
 
@@ -54,7 +59,7 @@ function asCsv() {
     const safe = typeof value === "string" && /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
     return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
   };
-  const rows = [COLUMNS.map(([title]) => title), ...sortedTasks().map((task) => COLUMNS.map(([, value]) => value(task)))];
+  const rows = [COLUMNS.map(([title]) => title), ...shownTasks().map((task) => COLUMNS.map(([, value]) => value(task)))];
   return rows.map((row) => row.map(cell).join(",")).join("\r\n") + "\r\n";
 }
 
