@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from attacks import ATTACKS, MAX_MEMORY, MAX_SECONDS, Attack, run
-from attacks.__main__ import main
+from attacks.__main__ import main, parse
 from mu2net.errors import ImageError, StoreError
 
 
@@ -44,3 +44,12 @@ def test_what_is_not_refused_is_told(capsys, monkeypatch):
     assert main(["probe"]) == 1
     assert "NOT REPELLED  probe" in capsys.readouterr().out
     assert main(["task-named-like-an-option"]) == 0
+
+
+def test_the_command_line_names_attacks_that_exist(capsys):
+    name = next(iter(ATTACKS))
+    assert parse([name]) == [name]
+    assert parse([]) == []
+    with pytest.raises(SystemExit):
+        parse(["nothing"])
+    assert f"there is no attack 'nothing'; there are: {name}" in capsys.readouterr().err
