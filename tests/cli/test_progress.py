@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from mu2net.cli.progress import Progress
 from mu2net.search.budget import Budget, ChildBudget
-from mu2net.search.events import ChildPlanned, CycleStarted, GenerationStarted, Preparing
+from mu2net.search.events import ChildPlanned, ChildRecorded, CycleStarted, GenerationStarted, Preparing
 from mu2net.train.events import BatchDone, IntervalDone
 
 
@@ -116,9 +116,19 @@ def test_a_resumed_cycle_counts_what_earlier_runs_did(clock):
     assert "goes on after an interruption (4 children in 2m00s done)" in lines[0].text
     assert "until 10m00s or 8 children" in lines[0].text
     assert progress.fraction() == 0.5
+    assert (progress.best, progress.best_path) == (None, None)
     clock.seconds += 360
     assert progress.fraction() == 0.8
     assert progress.left() == "2m00s left"
+
+
+def test_a_resumed_cycle_knows_the_best_path_of_before(clock, network_path):
+    progress, path = Progress("pets", clock), network_path("pets/1/0/1", 0.9)
+    progress.update(CycleStarted("pets", 1, "munet", Budget(children=8), 4, 120.0, path, 0.85))
+    assert (progress.best, progress.best_path) == (0.9, path)
+    worse = network_path("pets/1/1/0", 0.5)
+    progress.update(ChildRecorded(worse, 0.5, is_kept=False, is_best=False))
+    assert progress.best_path is path
 
 
 def test_without_a_time_budget_the_time_left_is_estimated(clock):

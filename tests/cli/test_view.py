@@ -111,8 +111,8 @@ def test_a_path_is_drawn_in_the_colours_of_who_trained_it(network_path):
     path = network_path("pets/0/1/1", 0.9)
     donor = replace(path.components[0], task="flowers")
     row = slot_row(replace(path, components=(path.components[0], donor, path.components[1])))
-    assert row.plain == "best path: ■■■  44 % reused"
-    assert [str(span.style) for span in row.spans] == ["cyan", "magenta", "bold green"]
+    assert row.plain == "best path: ■■■  44 % of its parameters reused  (■ root, ■ flowers, ■ own)"
+    assert [str(span.style) for span in row.spans] == ["cyan", "magenta", "bold green"] * 2
 
 
 def test_the_panel_shows_the_children_the_best_path_and_the_pace(terminal, recorded):
@@ -123,7 +123,7 @@ def test_the_panel_shows_the_children_the_best_path_and_the_pace(terminal, recor
         time.sleep(0.4)
     shown = ESCAPES.sub("", terminal.raw)
     assert "child pets/0/1/0" in shown
-    assert "best path: ■■  29 % reused" in shown
+    assert "best path: ■■  29 % of its parameters reused  (■ root, ■ own)" in shown
     assert "a child trains on 250 images per second" in shown
 
 

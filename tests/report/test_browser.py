@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from mu2net.report.data import Report
+from mu2net.report.figures import pareto_front
 from mu2net.report.gather import gather
 from mu2net.report.page import render
 from mu2net.report.quality import describe
@@ -103,7 +104,8 @@ def test_a_page_loads(show, reports, number):
     assert page.title() == f"mu2net: {number} tasks"
     assert page.locator("#leaderboard tbody tr").count() == number
     assert page.locator("#network .path").count() == number
-    assert seconds < 10, "not a measurement: other tests run beside it"
+    drawn = page.evaluate("performance.getEntriesByType('navigation')[0].domComplete") / 1000
+    assert drawn < 2, f"drawn after {drawn:.2f} s; with the start of the page {seconds:.2f} s"
 
 
 def looks(page):
@@ -175,7 +177,7 @@ def test_the_slider_replays_the_last_search(show, reports):
         if so_far:
             assert f"{100 * max(child.quality for child in so_far):.1f} %" in page.locator("#step").inner_text()
     slider.fill(str(generations))
-    page.locator("#network circle[data-rival]").first.hover()
+    page.locator("#network path.version[data-rival]").first.hover()
     details = page.locator("#details").inner_text()
     assert replay.children[0].id in details
     page.locator("#replayed").select_option("system")
@@ -339,22 +341,162 @@ def test_the_table_as_csv_holds_the_numbers(show, reports):
 def test_grouping_keeps_what_is_shared(show, reports):
     page = show(reports[100])
     assert page.locator("#grouped").is_checked()
-    grouped = len(
-        set(
-            page.locator("#network .version").evaluate_all(
-                "all => all.map(one => one.getAttribute('cx') + one.getAttribute('cy'))"
-            )
-        )
-    )
+    grouped = len(set(page.locator("#network .version").evaluate_all("all => all.map(one => one.getAttribute('d'))")))
     page.locator("#grouped").uncheck()
-    alone = len(
-        set(
-            page.locator("#network .version").evaluate_all(
-                "all => all.map(one => one.getAttribute('cx') + one.getAttribute('cy'))"
-            )
-        )
-    )
+    alone = len(set(page.locator("#network .version").evaluate_all("all => all.map(one => one.getAttribute('d'))")))
     assert grouped < alone == page.locator("#network .version").count()
+
+
+def test_a_group_of_marks_tells_what_is_in_it(show, reports):
+    report = reports[100]
+    page = show(report)
+    mark = page.locator("#network .version[data-group]").first
+    indices = [int(index) for index in mark.get_attribute("data-group").split()]
+    mark.hover()
+    users = {task.name for task in report.tasks if set(task.components) & set(indices)}
+    assert set(page.locator("#details dt").all_inner_texts()) == users
+    assert len(users) == len(indices) > 1
+    said = page.locator("#details dd").all_inner_texts()
+    assert [text[-8:] for text in said] == [report.components[index].digest[:8] for index in indices]
+    bright = page.locator("#network .path:not(.dim)").evaluate_all("all => all.map(one => one.dataset.task)")
+    assert set(bright) == users
+
+
+@pytest.mark.parametrize("number", SIZES)
+def test_every_name_can_be_read_whatever_the_size(show, reports, number):
+    """The list names all tasks, and labels of the picture are as large as other text."""
+    page = show(reports[number])
+    names = page.locator("#legend button").evaluate_all("all => all.map(one => one.dataset.task)")
+    assert sorted(names) == sorted(task.name for task in reports[number].tasks)
+    heights = page.locator("#network text").evaluate_all(
+        "all => all.filter(one => !one.hasAttribute('transform')).map(one => one.getBoundingClientRect().height)"
+    )
+    assert min(heights) > 10
+
+
+def test_the_picture_of_many_slots_is_not_drawn_smaller(show, tmp_path):
+    report = gather(grow(tmp_path / "system", 4, depth=24, children=2))
+    page = show(report)
+    heights = page.locator("#network text").evaluate_all("all => all.map(one => one.getBoundingClientRect().height)")
+    assert len(report.slots) == 28
+    assert min(heights) > 10
+    marks = page.locator("#network .version").evaluate_all("all => all.map(one => one.getBoundingClientRect().width)")
+    assert min(marks) > 12
+
+
+def test_the_list_of_tasks_is_reached_by_keyboard(show, reports):
+    report = reports[20]
+    page = show(report)
+    page.locator("#legend button").nth(4).focus()
+    assert page.locator("#details h3").inner_text() == report.tasks[4].name
+    bright = page.locator("#network .path:not(.dim)")
+    assert bright.evaluate_all("all => all.map(one => one.dataset.task)") == [report.tasks[4].name]
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.locator("#search").focus()
+    assert page.locator("#details h3").inner_text() == report.tasks[4].name, "it was pinned"
+    page.locator("#unpin").click()
+    assert page.locator("#network .path.dim").count() == 0
+
+
+def test_the_wheel_scrolls_and_zooms_with_ctrl_alone(show, reports):
+    page = show(reports[3])
+    group = page.locator("#network svg > g")
+    page.locator("#network").hover()
+    page.mouse.wheel(0, 200)
+    page.wait_for_function("window.scrollY > 0")
+    assert group.get_attribute("transform") == "translate(0 0) scale(1)"
+    page.keyboard.press("+")
+    assert "scale(1.25)" in group.get_attribute("transform")
+    page.keyboard.press("0")
+    assert group.get_attribute("transform") == "translate(0 0) scale(1)"
+    page.keyboard.down("Control")
+    page.locator("#network").hover()
+    page.mouse.wheel(0, -100)
+    page.keyboard.up("Control")
+    assert "scale(1.15)" in group.get_attribute("transform")
+    page.locator("#fit").click()
+    assert group.get_attribute("transform") == "translate(0 0) scale(1)"
+
+
+@pytest.mark.parametrize("width", [360, 700, 1400])
+def test_nothing_is_wider_than_the_window(browser, reports, tmp_path, width):
+    file = tmp_path / "page.html"
+    file.write_text(render(reports[20]), "utf-8")
+    page = browser.new_page(viewport={"width": width, "height": 800})
+    page.goto(file.as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.close()
+
+
+def test_it_prints_with_the_names_of_the_tasks_on_white(show, reports):
+    page = show(reports[20], color_scheme="dark")
+    page.emulate_media(media="print", color_scheme="dark")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.locator("#search-title").inner_text() == "The search: task019"
+    assert page.locator("#quality-title").inner_text() == "Right and wrong: task000"
+    assert page.locator("#legend button").count() == 20
+    assert page.locator("#leaderboard").evaluate("one => one.getBoundingClientRect().width") < 1400
+    for hidden in ("#replay", "#searched", "#details", "#download"):
+        assert not page.locator(hidden).is_visible()
+
+
+def test_a_search_of_two_cycles_is_one_story(show, tmp_path):
+    report = gather(grow(tmp_path / "system", 2, again=1, search={"s_size": 0.9}))
+    page, search = show(report), report.searches[-1]
+    first = page.locator("#children figure").first
+    places = first.locator("[data-child]").evaluate_all("all => all.map(one => Number(one.getAttribute('cx')))")
+    assert places == sorted(places), "time runs forwards"
+    assert first.locator("line.begin").count() == 1
+    assert page.locator("#generations svg").evaluate_all("all => all.map(one => one.getAttribute('aria-label'))") == [
+        f"cycle {cycle}, generation {generation}" for cycle in (0, 1) for generation in (0, 1)
+    ]
+    page.locator("#measure").select_option("score")
+    titles = page.locator("#children svg").evaluate_all("all => all.map(one => one.getAttribute('aria-label'))")
+    assert [title.partition(" against ")[0] for title in titles[:3]] == ["score"] * 3
+    lowest = min(search.children, key=lambda child: child.score).id
+    heights = (
+        page.locator("#children figure")
+        .first.locator("[data-child]")
+        .evaluate_all("all => all.map(one => [Number(one.getAttribute('cy')), one.dataset.child])")
+    )
+    assert max(heights)[1] == lowest
+    page.locator("#children figure").first.locator("[data-child]").first.focus()
+    page.keyboard.press("ArrowRight")
+    said = page.locator("#child").inner_text()
+    assert said.startswith(f"{search.children[1].id}: ")
+    assert f"score {search.children[1].score:.4f}" in said
+    page.locator("summary").click()
+    rows = [row.locator("td").all_inner_texts() for row in page.locator("#every-child tbody tr").all()]
+    assert [row[:4] for row in rows] == [
+        [child.id, str(child.cycle), str(child.generation), child.parent] for child in search.children
+    ]
+    assert [row[5] for row in rows] == [f"{child.score:.4f}" for child in search.children]
+
+
+def place(page, selector):
+    """Where marks of a plot lie, as fractions of the smallest and the largest place, and what their titles say."""
+    return page.locator(selector).evaluate_all(
+        "all => all.map(one => { const box = one.getBBox();"
+        " return [box.x + box.width / 2, box.y + box.height / 2, one.querySelector('title').textContent]; })"
+    )
+
+
+@pytest.mark.parametrize(("number", "cost"), [(4, "accounted_params"), (5, "flops")])
+def test_the_fronts_show_the_numbers_of_the_document(show, reports, number, cost):
+    report = reports[3]
+    page = show(report)
+    figure = f"#growth figure:nth-child({number + 1})"
+    marks = place(page, f"{figure} [data-front]")
+    values = [(getattr(task, cost), task.test.value) for task in report.tasks]
+    assert [said.partition(":")[0] for *_, said in marks] == [task.name for task in report.tasks]
+    for axis, sign in ((0, 1), (1, -1)):
+        order = sorted(range(3), key=lambda n: sign * values[n][axis])
+        assert sorted(range(3), key=lambda n: marks[n][axis]) == order or len({value[axis] for value in values}) < 3
+    front = page.locator(f"{figure} path.front").get_attribute("d")
+    assert front.count(",") == len(
+        pareto_front({task.name: (getattr(task, cost), task.test.value) for task in report.tasks})
+    )
 
 
 def test_names_are_shown_and_not_run(show, reports):
@@ -384,10 +526,41 @@ def test_right_and_wrong(show, reports):
     page = show(reports[3].model_copy(update={"quality": (found, missing)}))
     assert "3 images, 66.67 % right" in page.locator("#judgement").inner_text()
     assert page.locator("#confusion tbody td").all_inner_texts() == ["1", "", "1", "1"]
+    assert page.locator("#quality-title").inner_text() == "Right and wrong: task001"
+    bins = [
+        text.replace(" %", "").split(": confidence ")
+        for text in page.locator("#quality .bin title").all_text_contents()
+    ]
+    assert [int(count.split()[0]) for count, _ in bins] == [one.count for one in found.bins]
+    shown = [[float(value) / 100 for value in rest.split(", accuracy ")] for _, rest in bins]
+    assert shown == [pytest.approx([one.confidence, one.accuracy], abs=5e-5) for one in found.bins]
+    classes = page.locator("#quality .class title").all_text_contents()
+    assert classes == ["b: 2 training images, 2 test images", "a: 1 training image, 1 test image"]
     assert page.locator("#mistakes img").evaluate_all("all => all.map(one => one.naturalWidth)") == [64]
     page.locator("#judged").select_option("task002")
     assert "Nothing was measured: they are gone" in page.locator("#judgement").inner_text()
     assert page.locator("#mistakes img").count() == 0
+
+
+def test_a_task_that_nobody_looked_at_is_named(show, reports):
+    page = show(reports[3])
+    assert page.locator("#quality-title").is_visible()
+    assert "Nothing was measured: nobody looked at what task000/0/" in page.locator("#judgement").inner_text()
+
+
+def test_a_task_that_was_never_evolved_has_dashes(show, tmp_path):
+    store = grow(tmp_path / "system", 1)
+    other = grow(tmp_path / "other", 2)
+    store.add_task(other.task("task001"))
+    page = show(gather(store))
+    assert page.locator("h1").inner_text() == "2 tasks in one network"
+    cells = page.locator("#leaderboard tbody tr").nth(1).locator("td").all_inner_texts()
+    titles = [title.strip() for title in page.locator("#leaderboard thead th").all_inner_texts()]
+    row = dict(zip(titles, cells, strict=True))
+    assert {row[name] for name in ("test accuracy", "validation", "added", "accounted", "FLOPs", "reused")} == {
+        "\u2013"
+    }
+    assert show(gather(grow(tmp_path / "one", 1))).locator("h1").inner_text() == "1 task in one network"
 
 
 @dataclass

@@ -34,4 +34,4 @@ def test_a_page_is_written(system, tmp_path):
 def test_json_is_what_the_page_shows(system):
     found = json.loads(run("report", "--system", system, "--json").stdout)
     assert [task["name"] for task in found["tasks"]] == ["my-numbers"]
-    assert found["format_version"] == 1
+    assert found["format_version"] == 2

@@ -6,8 +6,10 @@ import json
 
 import pytest
 
+from mu2net.core.path import Path
 from mu2net.report.data import ChildFacts, MutationFacts, Report
 from mu2net.report.gather import _Components, gather, mutation_effects, student_quantile, wilson
+from mu2net.report.quality_facts import QualityFacts
 from mu2net.store.store import Store
 from mu2net.store.transfer import import_task
 from mu2net.system.overview import summarize_tasks
@@ -93,7 +95,8 @@ def test_growth_adds_up(store, report):
         one.total_params < other.total_params for one, other in zip(report.growth, report.growth[1:], strict=False)
     )
     sizes = store.components.sizes()
-    assert last.total_bytes == sum(sizes[digest] for digest in unique)
+    assert last.total_bytes == report.system.live_bytes == sum(sizes[digest] for digest in unique)
+    assert report.system.disk_bytes == sum(sizes.values()) > report.system.live_bytes
     assert sum(step.seconds for step in report.growth) == report.system.seconds == 6 * 4 * 2.5
 
 
@@ -142,6 +145,9 @@ def test_private_tasks_can_be_left_out(store):
     report = gather(store, with_private=False)
     assert "task000" not in report.model_dump_json()
     assert [task.name for task in report.tasks] == [f"task{number:03d}" for number in range(1, 6)]
+    sizes, paths = store.components.sizes(), [store.root(), *(store.live_path(task.name) for task in report.tasks)]
+    assert report.system.live_bytes == sum(sizes[digest] for digest in {one for path in paths for one in path.digests})
+    assert report.system.disk_bytes is None, "it would tell of private tasks"
 
 
 def test_a_system_without_tasks(tmp_path):
@@ -157,6 +163,49 @@ def test_a_task_without_a_path(store, tmp_path):
     assert (task.path, task.test, task.validation, task.components, task.reuse) == (None, None, None, (), {})
 
 
+def test_a_second_cycle_goes_on_where_the_first_one_ended(tmp_path):
+    store = grow(tmp_path / "system", 1, again=1)
+    search = gather(store).searches[0]
+    assert [child.cycle for child in search.children] == [0] * 4 + [1] * 4
+    assert [child.end for child in search.children] == [2.5 * number for number in range(1, 9)]
+    assert [child.id for child in search.children if child.is_live] == [search.lineage[-1]] == ["task000/1/1/1"]
+    known = {child.id: child for child in search.children}
+    for child in search.children:
+        assert child.parent not in known or known[child.parent].end < child.end, "lines run forwards"
+    assert gather(store).system.seconds == search.children[-1].end
+
+
+def test_the_score_is_what_the_cycle_chose_by(tmp_path):
+    """Quality times 0.9 per copy of the root that is accounted for; what others share counts in parts."""
+    store = grow(tmp_path / "system", 3, search={"s_size": 0.9})
+    report = gather(store)
+    live: dict[str, Path] = {}
+    for search, task in zip(report.searches, report.tasks, strict=True):
+        for child, record in zip(search.children, store.children(task.name), strict=True):
+            accounted = sum(
+                part.num_params / (1 + sum(part.digest in path.digests for path in live.values()))
+                for part in record.path.components
+            )
+            assert child.accounted_params == pytest.approx(accounted)
+            assert child.score == pytest.approx(child.quality * 0.9 ** (accounted / report.system.root_params))
+        live[task.name] = store.live_path(task.name)
+    assert report.searches[2].children[0].accounted_params < report.searches[0].children[0].accounted_params
+
+
+def test_what_nobody_looked_at_is_said(store, report):
+    assert [quality.task for quality in report.quality] == [task.name for task in report.tasks]
+    assert all("nobody looked at what" in quality.problem for quality in report.quality)
+    known = QualityFacts(task="task001", images=1, accuracy=1.0)
+    some = gather(store, measure=lambda path: known if path.task == "task001" else None)
+    assert [quality.problem for quality in some.quality if quality.task == "task001"] == [""]
+
+
+def test_owners_come_in_the_order_of_their_tasks(store, report):
+    assert [owner.name for owner in report.owners] == ["root", *(task.name for task in report.tasks)]
+    shown = {component.trained_by for component in report.components}
+    assert shown <= {owner.name for owner in report.owners}
+
+
 def test_an_imported_task_is_a_step_too(store, tmp_path):
     other = grow(tmp_path / "system", 0)
     import_task(other, store, "task002")
@@ -168,7 +217,7 @@ def test_an_imported_task_is_a_step_too(store, tmp_path):
 def test_it_is_json_and_comes_back(report):
     text = report.model_dump_json()
     assert Report.model_validate_json(text) == report
-    assert json.loads(text)["format_version"] == 1
+    assert json.loads(text)["format_version"] == 2
 
 
 def test_the_interval_is_that_of_wilson():
@@ -188,11 +237,13 @@ def child(change, *names, is_forced=False):
         generation=0,
         parent="t/0/0/0",
         quality=0.5,
+        score=0.5,
         change=change,
         validations=(),
         end=0.0,
         seconds=0.0,
         trained_params=0,
+        accounted_params=0.0,
         flops=0,
         num_params=0,
         is_kept=True,

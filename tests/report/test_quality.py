@@ -109,8 +109,9 @@ def test_a_path_is_measured_once(evolved, store, monkeypatch):
     assert len(found.mistakes) == min(8, round(24 * (1 - found.accuracy)))
     monkeypatch.setattr(quality, "evaluate", lambda *_, **__: pytest.fail("it is known"))
     assert measure(evolved, store, "two") == found == known_quality(store, store.live_path("two"))
-    (shown,) = gather(store).quality
-    assert shown == found
+    shown = {one.task: one for one in gather(store).quality}
+    assert shown["two"] == found
+    assert all(one.problem for name, one in shown.items() if name != "two")
 
 
 def test_what_is_kept_and_broken_is_measured_anew(evolved, store):

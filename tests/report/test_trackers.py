@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
@@ -114,6 +115,15 @@ def test_a_cycle_that_was_stopped_goes_on_in_its_run(tmp_path, mlflow_client):
     assert cycle.info.status == "FINISHED"
     points = mlflow_client.get_metric_history(cycle.info.run_id, "score/child")
     assert [(point.step, point.value) for point in points] == [(0, 0.49), (1, 0.74)]
+
+
+def test_the_best_score_goes_on_where_it_was(tmp_path):
+    """A cycle that goes on, or another one of the task: what was found before it counts."""
+    speed, started, *rest = search()
+    told_to(f"tensorboard:{tmp_path}/runs", [speed, replace(started, best_score=0.6), *rest])
+    cycle = scalars(tmp_path / "runs" / "pets" / "1")
+    assert cycle["score/child"] == [(0, 0.49), (1, 0.74)]
+    assert cycle["score/best"] == [(0, 0.6), (1, 0.74)]
 
 
 def test_a_new_system_of_the_same_name_has_runs_of_its_own(tmp_path, mlflow_client):

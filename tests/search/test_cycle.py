@@ -362,6 +362,9 @@ class TestResume:
         assert len(lab.store.history("one")) == 3
         (started,) = lab.told(CycleStarted)
         assert started.children_done == 2
+        first = lab.store.history("one")[:2]
+        assert started.best in first
+        assert started.best.quality == started.best_score == max(child.quality for child in first)
 
     def test_the_population_is_that_of_the_start(self, lab, make_lab, template, tmp_path):
         """What another task published in between is not seen; muNet would visit it at once."""

@@ -116,6 +116,8 @@ class Progress:
         self.cycle, self.preparing = event, None
         self.children_done, self._search_began = event.children_done, self.clock()
         self._highest = 0.0
+        if event.best is not None:
+            self.best, self.best_path = event.best.quality, event.best
         self._at_start = self.fraction() or 0.0
         text = f"cycle {event.number} with agent {event.agent}, until {_bounds(event.budget)}"
         if event.children_done or event.seconds_done:

@@ -220,7 +220,7 @@ def curve_lines(curves: Mapping[str, Sequence[float]]) -> list[str]:
 
 
 def slot_row(path: Path) -> Text:
-    """Return a path as a row of squares, from image to head, in the colours of those who trained its slots.
+    """Return a path as a row of squares, from image to head, in the colours of those who trained its slots, and who.
 
     Args:
         path: A path of a task.
@@ -236,8 +236,12 @@ def slot_row(path: Path) -> Text:
     for part in path.components:
         row.append("■", styles[part.task])
     own = sum(part.num_params for part in path.components if part.task == path.task)
-    row.append(f"  {percent(1 - own / max(path.num_params, 1), 0)} reused")
-    return row
+    row.append(f"  {percent(1 - own / max(path.num_params, 1), 0)} of its parameters reused  (")
+    trainers = dict.fromkeys(part.task for part in path.components)
+    for number, task in enumerate(sorted(trainers, key=lambda task: (task is not None, task == path.task))):
+        row.append(", " if number else "").append("■", styles[task])
+        row.append(" root" if task is None else " own" if task == path.task else f" {task}")
+    return row.append(")")
 
 
 @contextmanager

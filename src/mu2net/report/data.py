@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Literal
 
 from mu2net.report.facts import Facts
+from mu2net.report.palette import OwnerFacts
 from mu2net.report.quality_facts import QualityFacts
 
-FORMAT_VERSION: Literal[1] = 1
+FORMAT_VERSION: Literal[2] = 2
 
 
 class Interval(Facts):
@@ -61,7 +62,7 @@ class StepFacts(Facts):
         flops: FLOPs of one prediction.
         seconds: Time that was spent on the task's cycles up to here, in seconds.
         total_params: Parameters of the root and all live paths afterwards, every component once.
-        total_bytes: Size of their files that are still there, in bytes.
+        total_bytes: Size of their components' files that are still there, in bytes.
         live_tasks: Tasks that have a live path afterwards.
     """
 
@@ -152,11 +153,16 @@ class ChildFacts(Facts):
         generation: Number of the generation.
         parent: The path that it was cloned from.
         quality: Best validation accuracy, in [0, 1].
+        score: What its cycle chose by: its quality, less what size and compute cost (docs/method.md: score), with the
+            sharers of its components when the cycle began.
         change: Its quality minus its parent's, where both were measured on the same task; ``None`` elsewhere.
         validations: Validation accuracy after every interval.
-        end: Time of the cycle that was spent when it was finished, in seconds, as the sum over its children.
+        end: Time of the task's cycles that was spent when it was finished, in seconds: earlier cycles as a whole, and
+            of its own the share of all children up to it.
         seconds: Time that it took itself, in seconds.
         trained_params: Parameters that it trained.
+        accounted_params: Parameters charged to it: each component's, divided by the tasks that used it when the cycle
+            began, its own task included.
         flops: FLOPs of one prediction.
         num_params: Parameters of the whole path.
         is_kept: Whether it joined the population.
@@ -170,11 +176,13 @@ class ChildFacts(Facts):
     generation: int
     parent: str
     quality: float
+    score: float
     change: float | None
     validations: tuple[float, ...]
     end: float
     seconds: float
     trained_params: int
+    accounted_params: float
     flops: int
     num_params: int
     is_kept: bool
@@ -275,8 +283,9 @@ class SystemFacts(Facts):
         root: The root.
         root_params: Parameters of one copy of it.
         total_params: Parameters of the root and all live paths, every component once.
-        live_bytes: Size of their files, in bytes.
-        history_bytes: Size of files that only the history needs, in bytes.
+        live_bytes: Size of their components' files, in bytes.
+        disk_bytes: Size of all files of components, momentum and probes, those of the history included, in bytes; as in
+            ``mu2net du``. ``None`` where private tasks are left out.
         seconds: Time spent on all cycles, in seconds.
     """
 
@@ -284,7 +293,7 @@ class SystemFacts(Facts):
     root_params: int
     total_params: int
     live_bytes: int
-    history_bytes: int
+    disk_bytes: int | None
     seconds: float
 
 
@@ -296,6 +305,7 @@ class Report(Facts):
         made_by: Version of mu2net.
         made_at: When, in ISO 8601.
         system: The system as a whole.
+        owners: How the root and the tasks are told apart, in the order of the tasks.
         slots: All slots of published paths, from the image to the head.
         components: All components of the root and of published paths.
         root: Indices of the root's components.
@@ -309,10 +319,11 @@ class Report(Facts):
             other things in words.
     """
 
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Literal[2] = FORMAT_VERSION
     made_by: str
     made_at: str
     system: SystemFacts
+    owners: tuple[OwnerFacts, ...]
     slots: tuple[str, ...]
     components: tuple[ComponentFacts, ...]
     root: tuple[int, ...]

@@ -2,44 +2,38 @@
 
 from __future__ import annotations
 
-import colorsys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from PIL import Image
 
 from mu2net.errors import ConfigError
-from mu2net.report.data import Report, SearchFacts
+from mu2net.report.data import ChildFacts, Report, SearchFacts
+from mu2net.report.palette import COLOURS, ROOT_COLOUR, OwnerFacts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c7a00", "#6a51a3")
-"""Okabe and Ito's colours, which colour-blind people tell apart; the page uses the same."""
-
-ROOT_COLOUR = "#8a8a94"
 FRAME_SECONDS = 0.7
 FILMS = (".gif", ".mp4")
+
+MARKERS = {"circle": "o", "square": "s", "diamond": "D", "triangle": "^", "hexagon": "H", "cross": "P"}
+"""Matplotlib's names of the shapes."""
+
+Cost = Literal["accounted_params", "flops"]
+
+COSTS: Mapping[Cost, str] = {"accounted_params": "accounted parameters", "flops": "FLOPs of a prediction"}
 
 Draw = Callable[["Axes", Report], None]
 
 
-def colours(report: Report) -> dict[str, str]:
-    """Return the colour of every task, and of the root."""
-    found = {"root": ROOT_COLOUR}
-    owners = [task.name for task in report.tasks]
-    owners += sorted({component.trained_by for component in report.components} - {"root", *owners})
-    for number, owner in enumerate(owners):
-        if number < len(COLOURS):
-            found[owner] = COLOURS[number]
-            continue
-        later = number - len(COLOURS)
-        red, green, blue = colorsys.hls_to_rgb((later * 0.381966) % 1.0, (0.45, 0.32, 0.6)[later % 3], 0.55)
-        found[owner] = f"#{round(255 * red):02x}{round(255 * green):02x}{round(255 * blue):02x}"
-    return found
+def styles(report: Report) -> dict[str, OwnerFacts]:
+    """Return how every task, and the root, is told apart: as in the page."""
+    return {owner.name: owner for owner in report.owners}
 
 
 def live_after(report: Report, step: int) -> dict[str, tuple[int, ...]]:
@@ -56,84 +50,154 @@ def live_after(report: Report, step: int) -> dict[str, tuple[int, ...]]:
 
 
 def places(report: Report) -> list[tuple[int, int]]:
-    """Return column and row of every component; rows are slots, and versions come from left to right."""
+    """Return column and row of every component; rows are slots, and versions come from left to right.
+
+    The replay's components come last, to the right of all others.
+    """
     rows, columns, found = {slot: row for row, slot in enumerate(report.slots)}, dict[str, int](), []
     for component in report.components:
         column = columns.get(component.slot, 0)
         columns[component.slot] = column + 1
         found.append((column, rows[component.slot]))
+    first, further = max(columns.values(), default=0) + 1, dict[str, int]()
+    for component in report.replay.components if report.replay else ():
+        column = further.get(component.slot, first)
+        further[component.slot] = column + 1
+        found.append((column, rows[component.slot]))
     return found
 
 
-def draw_network(axes: Axes, report: Report, step: int | None = None) -> None:
+def draw_network(axes: Axes, report: Report, step: int | None = None, generation: int | None = None) -> None:
     """Draw the network: slots as rows, versions as marks, paths as lines.
 
     Args:
         axes: Where to draw.
         report: The report.
         step: After how many publications; after all by default.
+        generation: Over it, the children of the last search up to this generation, counted from 1; none by default.
     """
     live = live_after(report, len(report.growth) if step is None else step)
-    at, palette = places(report), colours(report)
-    private = {task.name for task in report.tasks if task.is_private}
+    at, look = places(report), styles(report)
     grown = report.growth if step is None else report.growth[:step]
     scores = {one.task: one.test if one.test is not None else one.validation for one in grown}
     for number, (task, components) in enumerate(live.items()):
         shift = min(0.05, 0.2 / max(len(live), 1)) * (number - (len(live) - 1) / 2)  # within its marks
-        xs, ys = zip(*((at[index][0] + shift, at[index][1]) for index in components), strict=True)
-        style = {"linestyle": "--", "alpha": 0.45} if task in private else {"linestyle": "-", "alpha": 0.9}
-        axes.plot(xs, ys, color=palette[task], linewidth=1.3, zorder=1, **style)  # type: ignore[arg-type]
-        axes.annotate(
-            f"{task} {100 * scores.get(task, 0.0):.1f} %",
-            (xs[-1], ys[-1] + 0.35),
-            rotation=-40,
-            rotation_mode="anchor",
-            fontsize=7,
-            verticalalignment="top",
-        )
-    shown = sorted({*report.root, *(index for components in live.values() for index in components)})
-    for index in shown:
+        _draw_path(axes, report, task, [(at[index][0] + shift, at[index][1]) for index in components])
+        x, y = at[components[-1]]
+        label = f"{task} {100 * scores.get(task, 0.0):.1f} %"
+        below = {"rotation": -40, "rotation_mode": "anchor", "verticalalignment": "top", "fontsize": 7}
+        axes.annotate(label, (x + shift, y + 0.35), **below)  # type: ignore[arg-type]
+    if generation is not None:
+        _draw_rivals(axes, report, generation)
+    for index in sorted({*report.root, *(index for components in live.values() for index in components)}):
         component, (x, y) = report.components[index], at[index]
-        alpha = 0.45 if component.is_private else 1.0
-        axes.scatter([x], [y], s=55, color=palette[component.trained_by], alpha=alpha, zorder=2, edgecolors="white")
+        _mark(axes, look[component.trained_by], x, y, alpha=0.45 if component.is_private else 1.0)
     axes.set_yticks(range(len(report.slots)), report.slots, fontsize=7)
     axes.set_xticks([])
-    axes.set_xlim(-0.7, max((x for x, _ in at), default=0) + 2.5)
+    last = max((x for x, _ in at[: len(report.components) if generation is None else None]), default=0)
+    axes.set_xlim(-0.7, last + 2.5)
     axes.set_ylim(len(report.slots) + 1.2, -0.7)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
+
+
+def _draw_path(axes: Axes, report: Report, task: str, points: Sequence[tuple[float, float]]) -> None:
+    is_private = any(one.is_private for one in report.tasks if one.name == task)
+    style = {"linestyle": "--", "alpha": 0.45} if is_private else {"linestyle": "-", "alpha": 0.9}
+    xs, ys = zip(*points, strict=True)
+    axes.plot(xs, ys, color=styles(report)[task].colour, linewidth=1.3, zorder=1, **style)  # type: ignore[arg-type]
+
+
+def _draw_rivals(axes: Axes, report: Report, generation: int) -> None:
+    """Draw the children of the last search so far; the best that was kept is bold, what was not kept is dotted."""
+    assert report.replay, "only a search whose children are known is replayed"
+    at, owner = places(report), styles(report)[report.replay.task]
+    rivals = [child for child in report.replay.children if child.generation < generation]
+    best = max((child for child in rivals if child.is_kept), key=lambda child: child.quality, default=None)
+    for child in rivals:
+        xs, ys = zip(*(at[index] for index in child.components), strict=True)
+        style = "-" if child.is_kept else ":"
+        axes.plot(xs, ys, color=owner.colour, linestyle=style, linewidth=2.5 if child is best else 0.8, zorder=1)
+        for index in child.components:
+            if index >= len(report.components):
+                _mark(axes, owner, *at[index], size=22)
+
+
+def _mark(axes: Axes, owner: OwnerFacts, x: float, y: float, *, alpha: float = 1.0, size: int = 55) -> None:
+    look = {"color": owner.colour, "marker": MARKERS[owner.shape], "edgecolors": "white"}
+    axes.scatter([x], [y], s=size, alpha=alpha, zorder=2, **look)  # type: ignore[arg-type]
 
 
 def draw_sharing(axes: Axes, report: Report) -> None:
     """Draw the share of every path (rows) that every task trained (columns)."""
     params = np.array(report.sharing.params, float).reshape(len(report.sharing.users), len(report.sharing.owners))
     shares = params / np.maximum(params.sum(axis=1, keepdims=True), 1.0)
-    axes.imshow(shares, cmap="cividis", vmin=0.0, vmax=1.0, aspect="auto")
+    image = axes.imshow(shares, cmap="cividis", vmin=0.0, vmax=1.0, aspect="auto")
+    for row, column in np.argwhere(shares > 0):
+        share = shares[row, column]
+        ink = "white" if share < 0.5 else "black"
+        axes.text(column, row, f"{100 * share:.0f}", color=ink, fontsize=6, ha="center", va="center")
     axes.set_xticks(range(len(report.sharing.owners)), report.sharing.owners, rotation=90, fontsize=7)
     axes.set_yticks(range(len(report.sharing.users)), report.sharing.users, fontsize=7)
-    axes.set_title("share of a row's path that the column's task trained", fontsize=9)
+    axes.set_title("share of a row's path that the column's task trained, in %", fontsize=9)
+    figure = axes.get_figure()
+    assert figure is not None
+    figure.colorbar(image, ax=axes, format=lambda value, _: f"{100 * value:.0f} %")
 
 
 def draw_growth(axes: Axes, report: Report) -> None:
     """Draw parameters in all against publications."""
     totals = [report.system.root_params, *(step.total_params for step in report.growth)]
-    axes.plot(range(len(totals)), totals, marker="o", color=COLOURS[0])
+    _draw_curve(axes, range(len(totals)), totals, "publications", "parameters of the root and all live paths")
+
+
+def draw_disk(axes: Axes, report: Report) -> None:
+    """Draw the size of components on disk against the number of tasks."""
+    sizes = [step.total_bytes / 1e6 for step in report.growth]
+    _draw_curve(axes, [step.live_tasks for step in report.growth], sizes, "tasks", "MB of the root and all live paths")
+
+
+def draw_time(axes: Axes, report: Report) -> None:
+    """Draw the time that was spent against the number of tasks."""
+    _draw_curve(axes, [step.live_tasks for step in report.growth], spent_seconds(report), "tasks", "seconds spent")
+
+
+def spent_seconds(report: Report) -> list[float]:
+    """Return the time that was spent up to every publication, in seconds."""
+    spent, found = dict[str, float](), []
+    for step in report.growth:
+        spent[step.task] = step.seconds
+        found.append(sum(spent.values()))
+    return found
+
+
+def _draw_curve(axes: Axes, xs: Sequence[float], ys: Sequence[float], x_title: str, y_title: str) -> None:
+    axes.plot(xs, ys, marker="o", color=COLOURS[0])
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("publications")
-    axes.set_ylabel("parameters of the root and all live paths")
+    axes.set_xlabel(x_title)
+    axes.set_ylabel(y_title)
+    axes.locator_params(axis="x", integer=True)
 
 
-def draw_front(axes: Axes, report: Report) -> None:
-    """Draw test accuracy against accounted parameters, with 95 % intervals, and the Pareto front."""
-    palette = colours(report)
+def draw_front(axes: Axes, report: Report, cost: Cost = "accounted_params") -> None:
+    """Draw test accuracy against a cost, with 95 % intervals, and the Pareto front.
+
+    Args:
+        axes: Where to draw.
+        report: The report.
+        cost: Accounted parameters, or FLOPs of a prediction.
+    """
+    look = styles(report)
     for task in report.tasks:
         if task.test is not None:
+            at, owner = float(getattr(task, cost)), look[task.name]
             error = [[task.test.value - task.test.low], [task.test.high - task.test.value]]
-            axes.errorbar(task.accounted_params, task.test.value, error, fmt="o", color=palette[task.name])
-            axes.annotate(task.name, (task.accounted_params, task.test.value), fontsize=7)
-    front = pareto_front({task.name: (task.accounted_params, task.test.value) for task in report.tasks if task.test})
-    axes.plot([x for x, _ in front], [y for _, y in front], color=ROOT_COLOUR, linewidth=1, zorder=0)
-    axes.set_xlabel("accounted parameters")
+            axes.errorbar(at, task.test.value, error, fmt=MARKERS[owner.shape], color=owner.colour)
+            axes.annotate(task.name, (at, task.test.value), (6, 4), textcoords="offset points", fontsize=7)
+    front = pareto_front({task.name: (getattr(task, cost), task.test.value) for task in report.tasks if task.test})
+    axes.plot([x for x, _ in front], [y for _, y in front], color=ROOT_COLOUR, linewidth=1, zorder=0, linestyle="--")
+    axes.margins(x=0.15)
+    axes.set_xlabel(COSTS[cost])
     axes.set_ylabel("test accuracy")
 
 
@@ -151,7 +215,10 @@ def pareto_front(points: Mapping[str, tuple[float, float]]) -> list[tuple[float,
 
 
 def draw_search(axes: Axes, search: SearchFacts) -> None:
-    """Draw every child of a search: accuracy against time, lines from parents, the live path's lineage in bold."""
+    """Draw every child of a search: accuracy against time, lines from parents, the live path's lineage in bold.
+
+    Colours go from the first generation (dark) to the last one (light), over all cycles.
+    """
     known, best = {child.id: child for child in search.children}, set(search.lineage)
     for child in search.children:
         parent = known.get(child.parent)
@@ -159,10 +226,20 @@ def draw_search(axes: Axes, search: SearchFacts) -> None:
             is_best = child.id in best and parent.id in best
             style = {"color": "black", "linewidth": 2.0} if is_best else {"color": "#cccccc", "linewidth": 0.8}
             axes.plot([parent.end, child.end], [parent.quality, child.quality], zorder=1, **style)  # type: ignore[arg-type]
-        axes.scatter([child.end], [child.quality], color=COLOURS[child.generation % len(COLOURS)], zorder=2, s=30)
-    axes.set_xlabel("time of the cycle, in seconds")
+    order = {key: number for number, key in enumerate(dict.fromkeys(map(_generation, search.children)))}
+    shades = [order[_generation(child)] for child in search.children]
+    at = [child.end for child in search.children], [child.quality for child in search.children]
+    marks = axes.scatter(*at, c=shades, cmap="cividis", edgecolors="#63636e", linewidths=0.5, zorder=2, s=30)
+    figure = axes.get_figure()
+    if figure is not None and len(order) > 1:
+        figure.colorbar(marks, ax=axes, label="generation", ticks=range(len(order)) if len(order) <= 10 else None)
+    axes.set_xlabel("time of all cycles, in seconds")
     axes.set_ylabel("validation accuracy")
     axes.set_title(search.task, fontsize=9)
+
+
+def _generation(child: ChildFacts) -> tuple[int, int]:
+    return child.cycle, child.generation
 
 
 def write_figures(report: Report, folder: Path) -> list[Path]:
@@ -182,8 +259,11 @@ def write_figures(report: Report, folder: Path) -> list[Path]:
     drawn: dict[str, tuple[tuple[float, float], Draw]] = {
         "network": (_network_size(report), draw_network),
         "sharing": (_matrix_size(report), draw_sharing),
-        "growth": ((6.0, 4.0), draw_growth),
-        "front": ((6.0, 4.0), draw_front),
+        "growth-parameters": ((6.0, 4.0), draw_growth),
+        "growth-disk": ((6.0, 4.0), draw_disk),
+        "growth-time": ((6.0, 4.0), draw_time),
+        "front-parameters": ((6.0, 4.0), draw_front),
+        "front-flops": ((6.0, 4.0), partial(draw_front, cost="flops")),
     }
     for name, (size, draw) in drawn.items():
         written += _save(_figure(size, lambda axes, draw=draw: draw(axes, report)), folder / name)  # type: ignore[misc]
@@ -194,7 +274,9 @@ def write_figures(report: Report, folder: Path) -> list[Path]:
 
 
 def write_film(report: Report, file: Path) -> int:
-    """Write the growth as a film, a frame for every publication; return how many frames.
+    """Write the growth as a film; return how many frames.
+
+    A frame for every publication, and before the last one a frame for every generation of its search.
 
     Args:
         report: What it shows.
@@ -217,18 +299,46 @@ def write_film(report: Report, file: Path) -> int:
     return len(frames)
 
 
+def scenes(report: Report) -> list[tuple[int, int | None]]:
+    """Return what a film shows: publications so far, and the generation of the last search, where that is shown."""
+    steps: list[tuple[int, int | None]] = [(step, None) for step in range(len(report.growth) + 1)]
+    if report.replay is None:
+        return steps
+    generations = 1 + max(child.generation for child in report.replay.children)
+    search: list[tuple[int, int | None]] = [(report.replay.step, number + 1) for number in range(generations)]
+    return [*steps[: report.replay.step + 1], *search, *steps[report.replay.step + 1 :]]
+
+
 def _frames(report: Report) -> Iterator[Image.Image]:
-    size = _network_size(report)
-    for step in range(len(report.growth) + 1):
-        figure = _figure(size, lambda axes, step=step: draw_network(axes, report, step))  # type: ignore[misc]
-        figure.axes[0].set_title(_caption(report, step), fontsize=9)
+    size = _network_size(report, with_replay=True)
+    for step, generation in scenes(report):
+        figure = _figure(size, partial(_draw_scene, report=report, step=step, generation=generation))
         figure.canvas.draw()
         pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3]  # type: ignore[attr-defined]
         height, width = (2 * (side // 2) for side in pixels.shape[:2])  # film formats want even sides
         yield Image.fromarray(np.ascontiguousarray(pixels[:height, :width]))
 
 
-def _caption(report: Report, step: int) -> str:
+def _draw_scene(axes: Axes, report: Report, step: int, generation: int | None) -> None:
+    draw_network(axes, report, step, generation)
+    axes.set_xlim(-0.7, max((x for x, _ in places(report)), default=0) + 2.5)  # nothing moves from frame to frame
+    axes.set_title(caption(report, step, generation), fontsize=9)
+
+
+def caption(report: Report, step: int, generation: int | None) -> str:
+    """Return what a scene of the film says.
+
+    Args:
+        report: The report.
+        step: Publications so far.
+        generation: The generation of the last search that is shown, from 1.
+    """
+    if generation is not None and report.replay:
+        rivals = [child for child in report.replay.children if child.generation < generation]
+        best = max((child.quality for child in rivals if child.is_kept), default=None)
+        so_far = "none was kept" if best is None else f"the best has {100 * best:.1f} %"
+        count = f"{len(rivals)} {'child' if len(rivals) == 1 else 'children'}"
+        return f"search for {report.replay.task}, generation {generation}: {count}, {so_far}"
     if step == 0:
         return f"the root alone: {report.system.root_params:,} parameters"
     one = report.growth[step - 1]
@@ -252,13 +362,13 @@ def _write_mp4(frames: list[Image.Image], file: Path) -> None:
             writer.grab_frame()
 
 
-def _network_size(report: Report) -> tuple[float, float]:
-    columns = max((x for x, _ in places(report)), default=0) + 3
+def _network_size(report: Report, *, with_replay: bool = False) -> tuple[float, float]:
+    columns = max((x for x, _ in places(report)[: None if with_replay else len(report.components)]), default=0) + 3
     return min(max(5.0, 0.32 * columns + 1.5), 40.0), 0.42 * len(report.slots) + 1.2
 
 
 def _matrix_size(report: Report) -> tuple[float, float]:
-    return min(3.0 + 0.3 * len(report.sharing.owners), 40.0), min(2.5 + 0.25 * len(report.sharing.users), 40.0)
+    return min(4.0 + 0.3 * len(report.sharing.owners), 40.0), min(2.5 + 0.25 * len(report.sharing.users), 40.0)
 
 
 def _figure(size: tuple[float, float], draw: Callable[[Axes], None]) -> Figure:

@@ -13,7 +13,8 @@ from statistics import fmean, stdev
 
 from mu2net.core.component import Component, Digest
 from mu2net.core.path import ROOT_ID, Mutation, Path
-from mu2net.core.score import count_sharers
+from mu2net.core.score import Scoring, accounted_parameters, count_sharers
+from mu2net.nn.roots import backbone_from_config
 from mu2net.report.data import (
     ChildFacts,
     ComponentFacts,
@@ -29,10 +30,11 @@ from mu2net.report.data import (
     SystemFacts,
     TaskFacts,
 )
+from mu2net.report.palette import OwnerFacts, owner_facts
 from mu2net.report.quality import known_quality
 from mu2net.report.quality_facts import QualityFacts
 from mu2net.store.migrate import mu2net_version
-from mu2net.store.records import ChildRecord, TaskRecord
+from mu2net.store.records import ChildRecord, CycleRecord, TaskRecord
 from mu2net.store.store import Store
 from mu2net.store.usage import usage
 from mu2net.system.overview import summarize_child, summarize_task
@@ -55,7 +57,8 @@ def gather(store: Store, *, with_private: bool = True, measure: Measure | None =
     Args:
         store: The system.
         with_private: Whether private tasks are in it.
-        measure: Asked what live paths get right and wrong; by default what was measured before is taken.
+        measure: Asked what live paths get right and wrong; by default what was measured before is taken. Where it does
+            not know, the report says so.
     """
     measure = measure or partial(known_quality, store)
     _, everything, live = store.moment()
@@ -75,8 +78,8 @@ def gather(store: Store, *, with_private: bool = True, measure: Measure | None =
     shown = _Components(store, [root, *(path for _, path in published), *live], private)
     children = {task.name: store.children(task.name) for task in tasks}
     last = _last_search(published, children)
-    searches = [_search(name, records) for name, records in children.items()]
-    found = usage(store)
+    searches = [_search(store, name, records, known) for name, records in children.items()]
+    sizes = store.components.sizes()
     return Report(
         made_by=mu2net_version(),
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -84,19 +87,20 @@ def gather(store: Store, *, with_private: bool = True, measure: Measure | None =
             root=store.config.root,
             root_params=root.num_params,
             total_params=_total_params([root, *live]),
-            live_bytes=found.live,
-            history_bytes=found.history,
+            live_bytes=_total_bytes([root, *live], sizes),
+            disk_bytes=_disk_bytes(store) if with_private or not private else None,
             seconds=sum(cycle.spent_seconds for task in tasks for cycle in store.cycles(task.name)),
         ),
+        owners=_owners(tasks, shown.facts),
         slots=_slots([root, *(path for _, path in published), *live, *(record.path for record in last)]),
         components=shown.facts,
         root=shown.indices(root),
         tasks=_tasks(store, tasks, live, shown),
-        growth=_growth(store, root, published, shown),
+        growth=_growth(store, root, published, shown, sizes),
         searches=tuple(search for search in searches if search.children),
         replay=_replay(last, len(published) - 1, shown) if last else None,
         sharing=_sharing(live),
-        quality=tuple(quality for path in live if (quality := measure(path)) is not None),
+        quality=tuple(measure(path) or _unmeasured(path) for path in live),
     )
 
 
@@ -177,6 +181,22 @@ def _total_bytes(paths: Iterable[Path], sizes: Mapping[Digest, int]) -> int:
     return sum(sizes.get(digest, 0) for digest in {digest for path in paths for digest in path.digests})
 
 
+def _disk_bytes(store: Store) -> int:
+    found = usage(store)
+    return found.live + found.history + found.orphans
+
+
+def _owners(tasks: Sequence[TaskRecord], components: Iterable[ComponentFacts]) -> tuple[OwnerFacts, ...]:
+    """Return how owners look: the tasks, then those that are gone and of whom something is still shown."""
+    names = [task.name for task in tasks]
+    gone = sorted({component.trained_by for component in components} - {ROOT_ID, *names})
+    return owner_facts(ROOT_ID, [*names, *gone])
+
+
+def _unmeasured(path: Path) -> QualityFacts:
+    return QualityFacts(task=path.task or ROOT_ID, problem=f"nobody looked at what {path.id} says; run: mu2net report")
+
+
 def wilson(share: float, count: int) -> Interval | None:
     """Return a share with Wilson's 95 % interval (Wilson 1927, "Probable inference"); ``None`` where nothing counted.
 
@@ -239,10 +259,14 @@ def _reuse(path: Path) -> dict[str, float]:
 
 
 def _growth(
-    store: Store, root: Path, published: Sequence[tuple[datetime, Path]], shown: _Components
+    store: Store,
+    root: Path,
+    published: Sequence[tuple[datetime, Path]],
+    shown: _Components,
+    sizes: Mapping[Digest, int],
 ) -> tuple[StepFacts, ...]:
     live: dict[str, Path] = {}
-    steps, sizes = [], store.components.sizes()
+    steps = []
     for at, path in published:
         task = path.task or ROOT_ID
         live[task] = path
@@ -307,12 +331,14 @@ def _replay(records: Sequence[ChildRecord], step: int, shown: _Components) -> Re
     )
 
 
-def _search(task: str, records: Sequence[ChildRecord]) -> SearchFacts:
+def _search(store: Store, task: str, records: Sequence[ChildRecord], known: Mapping[str, Path]) -> SearchFacts:
     paths = {record.path.id: record.path for record in records}
-    children, ends = [], defaultdict[int, float](float)
-    for record in records:
-        child = _child(record, paths, ends)
-        children.append(child)
+    charges = {cycle.number: _Charges(store, cycle, known) for cycle in store.cycles(task)}
+    ends = _ends(store.cycles(task), records)
+    children = [
+        _child(record, paths, charges[summarize_child(record).cycle], end)
+        for record, end in zip(records, ends, strict=True)
+    ]
     live = next((record.path for record in records if record.state == "live"), None)
     lineage: list[str] = []
     while live is not None and live.id not in lineage:
@@ -323,21 +349,65 @@ def _search(task: str, records: Sequence[ChildRecord]) -> SearchFacts:
     )
 
 
-def _child(record: ChildRecord, paths: Mapping[str, Path], ends: dict[int, float]) -> ChildFacts:
+class _Charges:
+    """What a path of a cycle is charged for size and compute: with the sharers that its cycle began with."""
+
+    def __init__(self, store: Store, cycle: CycleRecord, known: Mapping[str, Path]) -> None:
+        live = [known[name] for name in cycle.config.get("live", ()) if name in known]
+        self._others = count_sharers(path for path in live if path.task != cycle.task)
+        search = cycle.config.get("search", {})
+        s_compute = search.get("s_compute", 1.0)
+        flops = 1 if s_compute == 1.0 else backbone_from_config(store.config.backbone).anatomy.flops
+        self._scoring = Scoring(max(store.root().num_params, 1), flops, search.get("s_size", 1.0), s_compute)
+
+    def accounted(self, path: Path) -> float:
+        return accounted_parameters(path, self._sharers(path))
+
+    def score(self, path: Path) -> float:
+        return self._scoring.score(path, self._sharers(path))
+
+    def _sharers(self, path: Path) -> dict[Digest, int]:
+        return {digest: self._others.get(digest, 0) + 1 for digest in path.digests}
+
+
+def _ends(cycles: Sequence[CycleRecord], records: Sequence[ChildRecord]) -> list[float]:
+    """Return the time of all cycles that was spent when each child was finished, in seconds.
+
+    Children of a generation train at the same time: the time of a cycle is dealt out by what each took itself.
+    """
+    rows = [summarize_child(record) for record in records]
+    taken = defaultdict[int, float](float)
+    for row in rows:
+        taken[row.cycle] += row.seconds
+    before, total = {}, 0.0
+    for cycle in cycles:
+        before[cycle.number] = total
+        total += cycle.spent_seconds
+    spent = {cycle.number: cycle.spent_seconds for cycle in cycles}
+    done, ends = defaultdict[int, float](float), []
+    for row in rows:
+        done[row.cycle] += row.seconds
+        share = done[row.cycle] / taken[row.cycle] if taken[row.cycle] else 1.0
+        ends.append(before[row.cycle] + spent[row.cycle] * share)
+    return ends
+
+
+def _child(record: ChildRecord, paths: Mapping[str, Path], charges: _Charges, end: float) -> ChildFacts:
     row, path = summarize_child(record), record.path
     parent = paths.get(row.parent_id)
-    ends[row.cycle] += row.seconds
     return ChildFacts(
         id=row.id,
         cycle=row.cycle,
         generation=row.generation,
         parent=row.parent_id,
         quality=row.quality,
+        score=charges.score(path),
         change=None if parent is None else row.quality - parent.quality,
         validations=row.validations,
-        end=ends[row.cycle],
+        end=end,
         seconds=row.seconds,
         trained_params=row.num_trained,
+        accounted_params=charges.accounted(path),
         flops=path.metrics.flops if path.metrics else 0,
         num_params=path.num_params,
         is_kept=row.is_kept,

@@ -105,7 +105,8 @@ class Tracker:
         self._end_open()
         name = f"{event.task}/{event.number}"
         run = self._board.open(name, None)
-        self._cycle, self._recorded, self._best = (name, run), event.children_done, float("-inf")
+        self._cycle, self._recorded = (name, run), event.children_done
+        self._best = float("-inf") if event.best_score is None else event.best_score
 
     def _interval(self, event: IntervalDone) -> None:
         if self._cycle is None or not event.child.startswith(f"{self._cycle[0]}/"):

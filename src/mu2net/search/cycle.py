@@ -140,8 +140,8 @@ class Cycle:
             TrainingStopped: The user asked to stop at once; the cycle can be resumed.
         """
         recorded = self._recorded()
-        self._tell_start(len(recorded))
         population = self._start_population()
+        self._tell_start(population)
         history: list[Trained] = []
         while True:
             population = replace(population, outlook=self._outlook())
@@ -188,9 +188,24 @@ class Cycle:
             store.abandon_cycle(replaces, "a new cycle was asked for")
         return store.start_cycle(self._data.name, config.agent, config.seed, stored)
 
-    def _tell_start(self, children_done: int) -> None:
+    def _tell_start(self, population: Population) -> None:
         record, tell = self._record, self._workshop.observer
-        tell(CycleStarted(record.task, record.number, record.agent, self._budget, children_done, self._clock.earlier))
+        children = self._workshop.store.children(record.task, record.number)
+        kept = tuple(child.path for child in children if child.is_kept)
+        best = self._agent.best(replace(population, own=(*population.own, *kept)))
+        score = None if best is None else self._agent.score(population, best)
+        tell(
+            CycleStarted(
+                record.task,
+                record.number,
+                record.agent,
+                self._budget,
+                len(children),
+                self._clock.earlier,
+                best,
+                score,
+            )
+        )
         tell(ChildPlanned(self._plan.child, self._plan.seconds))
 
     def _start_population(self) -> Population:

@@ -35,6 +35,9 @@ class CycleStarted:
         budget: When it ends.
         children_done: Children that an earlier run already finished.
         seconds_done: Seconds that earlier runs already spent.
+        best: The best path of the task so far: one that an earlier run or an earlier cycle found; ``None`` where there
+            is none.
+        best_score: Its score.
     """
 
     task: str
@@ -43,6 +46,8 @@ class CycleStarted:
     budget: Budget
     children_done: int
     seconds_done: float
+    best: Path | None = None
+    best_score: float | None = None
 
 
 @dataclass(frozen=True)

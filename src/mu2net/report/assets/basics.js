@@ -1,9 +1,8 @@
 "use strict";
 const report = JSON.parse(document.getElementById("data").textContent);
 const SVG = "http://www.w3.org/2000/svg";
-// Okabe and Ito's colours, which colour-blind people tell apart; black stands for the root.
-const COLOURS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c7a00", "#6a51a3"];
-const order = new Map(report.tasks.map((task, number) => [task.name, number]));
+const BLUE = "#0072b2", ORANGE = "#e69f00", RED = "#d55e00";
+const owners = new Map(report.owners.map((owner) => [owner.name, owner]));
 const byName = new Map(report.tasks.map((task) => [task.name, task]));
 
 /** Return an element; text is set as text, never as markup. */
@@ -18,13 +17,28 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-function colour(owner) {
-  if (owner === "root") return "#8a8a94";
-  const number = order.get(owner) ?? report.tasks.length;
-  if (number < COLOURS.length) return COLOURS[number];
-  // Later ones go round the circle by the golden angle, on three levels of lightness.
-  const later = number - COLOURS.length;
-  return `oklch(${[0.62, 0.48, 0.76][later % 3]} 0.13 ${((later * 137.508) % 360).toFixed(1)})`;
+/** Return the colour of an owner; the root's depends on the ground, light or dark. */
+function colour(owner) { return owner === "root" ? "var(--root)" : owners.get(owner)?.colour ?? "var(--soft)"; }
+
+/** Return the corners of a shape of radius 1 about the origin; none for a circle. */
+const CORNERS = {
+  square: [[-0.85, -0.85], [0.85, -0.85], [0.85, 0.85], [-0.85, 0.85]],
+  diamond: [[0, -1.15], [1.15, 0], [0, 1.15], [-1.15, 0]],
+  triangle: [[0, -1.15], [1.1, 0.85], [-1.1, 0.85]],
+  hexagon: [[-0.55, -0.95], [0.55, -0.95], [1.1, 0], [0.55, 0.95], [-0.55, 0.95], [-1.1, 0]],
+  cross: [[-0.4, -1.1], [0.4, -1.1], [0.4, -0.4], [1.1, -0.4], [1.1, 0.4], [0.4, 0.4], [0.4, 1.1], [-0.4, 1.1], [-0.4, 0.4], [-1.1, 0.4], [-1.1, -0.4], [-0.4, -0.4]],
+};
+
+/** Return the mark of an owner as the outline of a path. */
+function outline(owner, x, y, radius) {
+  const corners = CORNERS[owners.get(owner)?.shape];
+  if (corners === undefined) return `M${x - radius},${y}a${radius},${radius} 0 1 0 ${2 * radius},0a${radius},${radius} 0 1 0 ${-2 * radius},0z`;
+  return corners.map(([a, b], number) => `${number ? "L" : "M"}${(x + a * radius).toFixed(2)},${(y + b * radius).toFixed(2)}`).join("") + "z";
+}
+
+/** Return a small picture of an owner's mark, for lists and legends. */
+function swatch(owner) {
+  return make("svg", { width: 14, height: 14, viewBox: "-7 -7 14 14", "aria-hidden": "true" }, make("path", { d: outline(owner, 0, 0, 5), fill: colour(owner) }));
 }
 
 function percent(share, digits = 2) { return share === null ? "–" : `${(100 * share).toFixed(digits)} %`; }
@@ -38,6 +52,11 @@ function amount(value) {
   return `${Math.round(value * 100) / 100}`;
 }
 
+/** Return bytes in decimal units, as the command line writes them. */
+function bytes(value) { return value < 1e3 ? `${value} B` : `${amount(value)}B`; }
+
+function plural(count, noun) { return `${count} ${count === 1 ? noun : noun === "child" ? "children" : `${noun}s`}`; }
+
 function duration(seconds) {
   if (seconds < 90) return `${seconds.toFixed(0)} s`;
   return seconds < 5400 ? `${(seconds / 60).toFixed(1)} min` : `${(seconds / 3600).toFixed(1)} h`;
@@ -45,8 +64,17 @@ function duration(seconds) {
 
 function list(names) { return names.length ? names.join(", ") : "–"; }
 
+function shorten(text, most) { return text.length > most ? `${text.slice(0, most - 1)}…` : text; }
+
 function definitions(pairs) {
   const element = make("dl");
   for (const [term, value] of pairs) element.append(make("dt", {}, term), make("dd", {}, String(value)));
   return element;
+}
+
+/** Fill a table; rows are lists of texts. */
+function fill(table, caption, titles, rows) {
+  const body = make("tbody");
+  for (const row of rows) body.append(make("tr", {}, ...row.map((value) => make("td", {}, String(value)))));
+  table.replaceChildren(make("caption", {}, caption), make("thead", {}, make("tr", {}, ...titles.map((title) => make("th", { scope: "col" }, title)))), body);
 }

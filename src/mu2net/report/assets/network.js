@@ -1,4 +1,4 @@
-const COLUMN = 26, WIDE_COLUMN = 64, RADIUS = 8, MANY = 40;
+const COLUMN = 26, WIDE_COLUMN = 64, ROW = 46, LOW_ROW = 28, RADIUS = 8, MANY = 40, LONGEST = 26, BELOW = 130, BESIDE = 110;
 const view = { x: 0, y: 0, scale: 1, step: report.growth.length, generation: null, pinned: null, found: null, isGrouped: report.tasks.length > MANY };
 
 /** Return the live path of every task after some publications, in the order in which tasks became live. */
@@ -24,7 +24,8 @@ let layout = null;
 
 /**
  * Return where every component lies; versions keep their places through the whole replay. Grouped, what no two tasks
- * share, and the root does not have, lies in one place of its row.
+ * share, and the root does not have, lies in one place of its row. A unit is a pixel of the screen, unless there are so
+ * many versions that all is drawn smaller to fit.
  */
 function arrange() {
   const rows = new Map(report.slots.map((slot, number) => [slot, number])), next = new Map(), root = new Set(report.root);
@@ -35,66 +36,98 @@ function arrange() {
     next.set(component.slot, column + 1);
     return column;
   });
-  const most = Math.max(...next.values(), 1), isWide = most > 30;
-  const width = isWide ? COLUMN : Math.min(WIDE_COLUMN, 780 / most);
-  const size = isWide ? most * COLUMN / 780 : 1, left = 120 * size, top = 40 * size;
-  const row = Math.max(46, isWide ? most * COLUMN / 2.2 / report.slots.length : 46);
-  const ownX = left + width * most + COLUMN;
-  const places = report.components.map((component, index) => ({ x: own[index] ? ownX : left + width * columns[index], y: top + row * rows.get(component.slot) }));
-  const counts = new Map();
-  report.components.forEach((component, index) => { if (own[index]) counts.set(component.slot, (counts.get(component.slot) ?? 0) + 1); });
-  const ghostX = ownX + 60 * size, ghosts = view.generation === null ? [] : ghostPlaces(ghostX, (slot) => top + row * rows.get(slot));
-  const whole = Math.max(ownX + 60 * size, 600, ...ghosts.map((place) => place.x + COLUMN));
-  return { places: [...places, ...ghosts], own, counts, ownX, row, left, top, size, width: whole, bottom: top + row * report.slots.length };
+  const room = document.getElementById("network").clientWidth || 1000, most = Math.max(...next.values(), 1);
+  const gutter = 7 * Math.max(...report.slots.map((slot) => slot.length), 4) + 30, beside = (view.isGrouped ? 60 : 0) + BESIDE;
+  const free = (room - gutter - beside) / most;
+  const size = Math.max(1, (gutter + beside + COLUMN * most) / room), width = size > 1 ? COLUMN * Math.min(size, 1.6) : Math.min(WIDE_COLUMN, free);
+  const left = gutter * size, top = 40 * size;
+  const row = Math.max(LOW_ROW, Math.min(ROW, 640 / report.slots.length)) * Math.min(size, 1.6);
+  const y = (slot) => top + row * rows.get(slot), ownX = left + width * (most - 1) + 1.5 * COLUMN * size;
+  const places = report.components.map((component, index) => ({ x: own[index] ? ownX : left + width * columns[index], y: y(component.slot) }));
+  const groups = new Map();
+  report.components.forEach((component, index) => { if (own[index]) groups.set(component.slot, [...(groups.get(component.slot) ?? []), index]); });
+  const end = (view.isGrouped ? ownX : left + width * (most - 1)) + 30 * size;
+  const ghosts = view.generation === null ? [] : ghostPlaces(end + 10, y);
+  const whole = Math.max(end + (BESIDE - 30) * size, room, ...ghosts.map((place) => place.x + COLUMN));
+  return { places: [...places, ...ghosts], groups, ownX, row, left, top, size, width: whole, bottom: top + row * report.slots.length, height: top + row * report.slots.length + BELOW * size };
 }
 
 function drawNetwork() {
   const live = liveAfter(view.step), users = new Map();
   for (const one of live.values()) for (const index of one.components) users.set(index, [...(users.get(index) ?? []), one.task]);
   layout = arrange();
-  const { places, row: ROW, left, top: TOP, size, bottom } = layout;
-  const shown = new Set([...report.root, ...users.keys()]);
+  const { left, top, size, row } = layout, shown = new Set([...report.root, ...users.keys()]);
   const lines = make("g"), marks = make("g"), labels = make("g");
-  const text = (attributes, value) => { const made = make("text", attributes, value); made.style.fontSize = `${12 * size}px`; return made; };
-  report.slots.forEach((slot, row) => labels.append(text({ x: left - 24, y: TOP + ROW * row + 4, "text-anchor": "end", class: "soft" }, slot)));
-  if (view.isGrouped) {
-    labels.append(text({ x: layout.ownX, y: TOP - 20 * size, "text-anchor": "middle", class: "soft" }, "own"));
-    report.slots.forEach((slot, row) => { if (layout.counts.has(slot)) labels.append(text({ x: layout.ownX + 16 * size, y: TOP + ROW * row + 4, class: "soft" }, `${layout.counts.get(slot)}`)); });
-  }
-  const ends = [];
-  for (const one of live.values()) {
-    const points = one.components.map((index) => places[index]), last = points.at(-1);
-    const shift = lanes(live, one.task);
-    const isPrivate = byName.get(one.task)?.is_private;
-    lines.append(make("path", { d: trail(points, shift), class: `path${isPrivate ? " private" : ""}`, stroke: colour(one.task), "data-task": one.task, onclick: () => pin({ task: one.task }), onmouseenter: () => hint({ task: one.task }), onmouseleave: () => hint(null) }));
-    ends.push({ task: one.task, x: last.x, text: `${one.task} ${percent(one.test ?? one.validation, 1)}` });
-  }
-  ends.sort((a, b) => a.x - b.x);
-  const isCrowded = view.isGrouped || ends.length > MANY;
+  view.users = users;
+  view.live = live;
+  report.slots.forEach((slot, number) => labels.append(write(slot, { x: left - 18 * size, y: top + row * number + 4 * size, "text-anchor": "end", class: "soft" })));
+  for (const one of live.values()) drawPath(one, lines);
+  drawEnds(live, labels);
+  drawMarks(shown, marks, labels);
+  if (view.generation !== null) drawRivals(lines, marks, shown);
+  const picture = make("svg", { role: "group", "aria-label": "the network: arrow keys walk from mark to mark", viewBox: `0 0 ${layout.width} ${layout.height}`, preserveAspectRatio: "xMidYMin meet" });
+  picture.append(make("g", {}, lines, marks, labels));
+  document.getElementById("network").replaceChildren(picture);
+  move();
+  drawLegend();
+  emphasise(view.pinned);
+}
+
+/** Return text of the same size on the screen, however small the rest is drawn. */
+function write(text, attributes) {
+  const made = make("text", attributes, text);
+  made.style.fontSize = `${12 * layout.size}px`;
+  return made;
+}
+
+function drawPath(one, lines) {
+  const points = one.components.map((index) => layout.places[index]), isPrivate = byName.get(one.task)?.is_private;
+  lines.append(make("path", { d: trail(points, lanes(view.live, one.task)), class: `path${isPrivate ? " private" : ""}`, stroke: colour(one.task), "data-task": one.task, ...acting({ task: one.task }) }, make("title", {}, one.task)));
+}
+
+/** Return what a mark or a line does when it is pointed at or clicked. */
+function acting(target) {
+  return { onclick: () => pin(target), onmouseenter: () => hint(target), onmouseleave: () => hint(null) };
+}
+
+/** Write the tasks below their heads; where there are too many, only the one that is pointed at. */
+function drawEnds(live, labels) {
+  const { size } = layout, y = layout.bottom - layout.row + 24 * size, isCrowded = view.isGrouped || live.size > MANY;
+  const ends = [...live.values()].map((one) => ({ ...one, x: layout.places[one.components.at(-1)].x })).sort((a, b) => a.x - b.x);
   for (const one of ends) {
-    const y = bottom - ROW + 24 * size;
-    const label = text({ x: one.x, y, transform: isCrowded ? null : `rotate(40 ${one.x} ${y})`, "text-anchor": isCrowded ? "middle" : null, "data-task": one.task, class: isCrowded ? "crowded" : null, onclick: () => pin({ task: one.task }) }, one.text);
+    const label = write(`${shorten(one.task, LONGEST)} ${percent(one.test ?? one.validation, 1)}`, { x: one.x, y, transform: isCrowded ? null : `rotate(40 ${one.x} ${y})`, "text-anchor": isCrowded ? "middle" : null, "data-task": one.task, class: isCrowded ? "crowded" : null, onclick: () => pin({ task: one.task }) });
     label.style.cursor = "pointer";
     labels.append(label);
   }
+}
+
+function drawMarks(shown, marks, labels) {
+  const { places, groups, size, ownX } = layout;
+  const add = (index, owner, indices, name) => marks.append(make("path", {
+    d: outline(owner, places[index].x, places[index].y, RADIUS), fill: owner === null ? "var(--paper)" : colour(owner), class: `version${owner === null ? " group" : report.components[index].is_private ? " private" : ""}`, role: "button",
+    tabindex: marks.childNodes.length ? -1 : 0, "aria-label": name, "data-component": index, "data-group": indices.length > 1 ? indices.join(" ") : null, ...acting({ component: index, group: indices }), onfocus: () => hint({ component: index, group: indices }),
+  }, make("title", {}, name)));
+  const inGroups = new Set([...groups.values()].flat());
   report.components.forEach((component, index) => {
-    if (!shown.has(index)) return;
-    const place = places[index];
-    const name = `${component.slot}, trained by ${component.trained_by}, used by ${list(users.get(index) ?? [])}`;
-    marks.append(make("circle", {
-      cx: place.x, cy: place.y, r: RADIUS, fill: layout.own[index] && layout.counts.get(component.slot) > 1 ? "#8a8a94" : colour(component.trained_by), class: `version${component.is_private ? " private" : ""}`, role: "button",
-      tabindex: marks.childNodes.length ? -1 : 0, "aria-label": name, "data-component": index,
-      onclick: () => pin({ component: index }), onmouseenter: () => hint({ component: index }), onmouseleave: () => hint(null), onfocus: () => hint({ component: index }),
-    }, make("title", {}, name)));
+    if (shown.has(index) && !inGroups.has(index)) add(index, component.trained_by, [index], `${component.slot}, trained by ${component.trained_by}, used by ${list(view.users.get(index) ?? [])}`);
   });
-  if (view.generation !== null) drawRivals(lines, marks, shown);
-  const picture = make("svg", { role: "img", "aria-label": "the network", viewBox: `0 0 ${layout.width} ${bottom + 110 * size}`, preserveAspectRatio: "xMidYMin meet" });
-  const moved = make("g", { transform: `translate(${view.x} ${view.y}) scale(${view.scale})` }, lines, marks, labels);
-  picture.append(moved);
-  document.getElementById("network").replaceChildren(picture);
-  view.users = users;
-  view.live = live;
-  emphasise(view.pinned);
+  if (!groups.size) return;
+  labels.append(write("used by one task", { x: ownX, y: layout.top - 20 * size, "text-anchor": "middle", class: "soft" }));
+  for (const [slot, all] of groups) {
+    const here = all.filter((index) => shown.has(index));
+    if (!here.length) continue;
+    const owner = here.length === 1 ? report.components[here[0]].trained_by : null;
+    add(here[0], owner, here, `${slot}: ${plural(here.length, "version")} that one task alone uses`);
+    labels.append(write(String(here.length), { x: ownX + 14 * size, y: places[here[0]].y + 4 * size, class: "soft" }));
+  }
+}
+
+/** List the tasks that are live at the moment: names for all, whatever the picture has room for. */
+function drawLegend() {
+  const legend = document.getElementById("legend");
+  legend.replaceChildren(...[...view.live.values()].filter((one) => one.task.toLowerCase().includes(sorting.text)).map((one) => make("li", {}, make("button", {
+    type: "button", "data-task": one.task, ...acting({ task: one.task }), onfocus: () => hint({ task: one.task }), onblur: () => hint(null),
+  }, swatch(one.task), ` ${one.task} `, make("span", { class: "soft" }, percent(one.test ?? one.validation, 1))))));
 }
 
 /** Return a line through some points, from row to row. */
@@ -113,19 +146,22 @@ function related(target) {
   const rivals = new Set();
   if (target.rival !== undefined) return { tasks: new Set(), components: new Set(report.replay.children[target.rival].components), rivals: rivals.add(target.rival) };
   if (target.task !== undefined) return { tasks: new Set([target.task]), components: new Set(view.live.get(target.task)?.components ?? []), rivals };
-  return { tasks: new Set(view.users.get(target.component) ?? []), components: new Set([target.component]), rivals };
+  return { tasks: new Set(target.group.flatMap((index) => view.users.get(index) ?? [])), components: new Set(target.group), rivals };
 }
+
+/** Return the components that a mark stands for. */
+function standsFor(mark) { return (mark.dataset.group ?? mark.dataset.component).split(" ").map(Number); }
 
 function emphasise(target) {
   const kept = related(target);
-  for (const element of document.querySelectorAll("#network [data-task]")) {
+  for (const element of document.querySelectorAll("#network [data-task], #legend [data-task]")) {
     element.classList.toggle("dim", kept !== null && !kept.tasks.has(element.dataset.task));
     element.classList.toggle("alone", kept !== null && kept.tasks.size === 1 && kept.tasks.has(element.dataset.task));
   }
   for (const element of document.querySelectorAll("#network [data-component]")) {
-    const index = Number(element.dataset.component);
-    element.classList.toggle("dim", kept !== null && !kept.components.has(index));
-    element.classList.toggle("found", view.found !== null && view.found(report.components[index]));
+    const indices = standsFor(element);
+    element.classList.toggle("dim", kept !== null && !indices.some((index) => kept.components.has(index)));
+    element.classList.toggle("found", view.found !== null && indices.some((index) => view.found(report.components[index])));
   }
   for (const element of document.querySelectorAll("#network [data-rival]")) {
     element.classList.toggle("dim", kept !== null && !kept.rivals.has(Number(element.dataset.rival)));
@@ -145,9 +181,15 @@ function pin(target) {
 
 function describe(target) {
   const details = document.getElementById("details");
-  if (target === null) { details.replaceChildren(make("p", { class: "help" }, "Point at a mark or a line; click to keep it here.")); return; }
-  if (target.rival !== undefined) details.replaceChildren(...describeRival(target.rival));
-  else details.replaceChildren(...(target.task === undefined ? describeComponent(target.component) : describeTask(target.task)));
+  if (target === null) { details.replaceChildren(make("p", { class: "help" }, "Point at a mark, a line or a name; click to keep it here.")); return; }
+  const said = target.rival !== undefined ? describeRival(target.rival) : target.task !== undefined ? describeTask(target.task) : target.group.length > 1 ? describeGroup(target.group) : describeComponent(target.component);
+  if (view.pinned !== null) said.unshift(make("button", { type: "button", id: "unpin", onclick: () => pin(null) }, "let go"));
+  details.replaceChildren(...said);
+}
+
+function describeGroup(indices) {
+  const slot = report.components[indices[0]].slot;
+  return [make("h3", {}, `${slot}: ${plural(indices.length, "version")}, each used by one task`), definitions(indices.map((index) => [list(view.users.get(index) ?? []), `trained by ${report.components[index].trained_by}, ${plural(report.components[index].num_params, "parameter")}, ${report.components[index].digest.slice(0, 8)}`]))];
 }
 
 function describeComponent(index) {
@@ -166,7 +208,7 @@ function describeTask(name) {
   return [make("h3", {}, name + (task.is_private ? " (private)" : "")), definitions([
     ["test accuracy", task.test ? `${percent(task.test.value)} (${percent(task.test.low, 1)} to ${percent(task.test.high, 1)})` : "–"],
     ["validation accuracy", task.validation ? percent(task.validation.value) : "–"], ["path", task.path ?? "never evolved"], ["agent", task.agent ?? "–"],
-    ["parameters added", amount(task.added_params)], ["parameters from", list(reuse)], ["shaped by data of", list(task.influence)], ["hyperparameters", hparams || "–"],
+    ["parameters added", task.path ? amount(task.added_params) : "–"], ["parameters from", list(reuse)], ["shaped by data of", list(task.influence)], ["hyperparameters", hparams || "–"],
   ])];
 }
 
@@ -187,8 +229,16 @@ function zoom(factor, x, y) {
   move();
 }
 
+function fit() {
+  [view.x, view.y, view.scale] = [0, 0, 1];
+  move();
+}
+
 function move() {
-  document.querySelector("#network svg > g").setAttribute("transform", `translate(${view.x} ${view.y}) scale(${view.scale})`);
+  const picture = document.querySelector("#network svg");
+  picture.firstChild.setAttribute("transform", `translate(${view.x} ${view.y}) scale(${view.scale})`);
+  // A finger scrolls the page until the picture was enlarged.
+  picture.style.touchAction = view.scale === 1 && !view.x && !view.y ? "auto" : "none";
 }
 
 /** Return a point of the window in the picture's own units. */
@@ -212,32 +262,64 @@ function walk(key, from) {
 }
 
 function startNetwork() {
-  const stage = document.getElementById("network"), slider = document.getElementById("slider"), play = document.getElementById("play");
+  const slider = document.getElementById("slider");
   slider.max = report.growth.length;
   slider.addEventListener("input", () => setStep(Number(slider.value)));
-  stage.addEventListener("wheel", (event) => { event.preventDefault(); const at = inPicture(event); zoom(event.deltaY < 0 ? 1.15 : 1 / 1.15, at.x, at.y); }, { passive: false });
+  startMoving(document.getElementById("network"));
+  document.addEventListener("keydown", press);
+  startReplay(startPlaying(slider));
+  const grouped = document.getElementById("grouped");
+  grouped.checked = view.isGrouped;
+  grouped.addEventListener("change", () => { view.isGrouped = grouped.checked; drawNetwork(); });
+  document.getElementById("search").addEventListener("input", (event) => search(event.target.value.trim().toLowerCase()));
+  let room = document.getElementById("network").clientWidth;
+  new ResizeObserver(() => {
+    const now = document.getElementById("network").clientWidth;
+    if (Math.abs(now - room) > 1) { room = now; drawNetwork(); }
+  }).observe(document.getElementById("network"));
+  setStep(report.growth.length);
+  describe(null);
+}
+
+/** Let people enlarge and move the picture; the wheel alone scrolls the page. */
+function startMoving(stage) {
+  const middle = (factor) => () => zoom(factor, layout.width / 2, layout.bottom / 2);
+  for (const [id, act] of [["larger", middle(1.25)], ["smaller", middle(0.8)], ["fit", fit]]) document.getElementById(id).addEventListener("click", act);
+  stage.addEventListener("wheel", (event) => {
+    if (!event.ctrlKey && !event.metaKey) return;
+    event.preventDefault();
+    const at = inPicture(event);
+    zoom(event.deltaY < 0 ? 1.15 : 1 / 1.15, at.x, at.y);
+  }, { passive: false });
   let held = null;
-  stage.addEventListener("pointerdown", (event) => { held = inPicture(event); });
-  window.addEventListener("pointerup", () => { held = null; });
+  stage.addEventListener("pointerdown", (event) => { if (event.pointerType !== "touch" || view.scale !== 1) held = inPicture(event); });
+  for (const end of ["pointerup", "pointercancel"]) window.addEventListener(end, () => { held = null; });
   stage.addEventListener("pointermove", (event) => {
     if (held === null) return;
     const at = inPicture(event);
     view.x += at.x - held.x; view.y += at.y - held.y; held = at;
     move();
   });
-  document.addEventListener("keydown", (event) => {
-    if (event.target.matches("input, select")) return;
-    if (event.key === "Escape") pin(null);
-    if (event.key === "+" || event.key === "-") zoom(event.key === "+" ? 1.25 : 0.8, layout.width / 2, layout.bottom / 2);
-    const mark = event.target.dataset?.component;
-    if (mark === undefined) return;
-    if (event.key === "Enter" || event.key === " ") { event.preventDefault(); pin({ component: Number(mark) }); }
-    if (event.key.startsWith("Arrow")) {
-      event.preventDefault();
-      const next = walk(event.key, Number(mark));
-      if (next !== undefined) document.querySelector(`#network [data-component="${next}"]`).focus();
-    }
-  });
+}
+
+function press(event) {
+  if (event.target.matches("input, select") || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.key === "Escape") pin(null);
+  if (event.key === "+" || event.key === "-") zoom(event.key === "+" ? 1.25 : 0.8, layout.width / 2, layout.bottom / 2);
+  if (event.key === "0") fit();
+  const mark = event.target.closest("#network [data-component]");
+  if (mark === null) return;
+  if (event.key === "Enter" || event.key === " ") { event.preventDefault(); pin({ component: Number(mark.dataset.component), group: standsFor(mark) }); }
+  if (event.key.startsWith("Arrow")) {
+    event.preventDefault();
+    const next = walk(event.key, Number(mark.dataset.component));
+    if (next !== undefined) document.querySelector(`#network [data-component="${next}"]`).focus();
+  }
+}
+
+/** Let the slider run by itself; return what stops it. */
+function startPlaying(slider) {
+  const play = document.getElementById("play");
   let timer = null;
   const stop = () => { clearInterval(timer); timer = null; play.textContent = "▶"; };
   play.addEventListener("click", () => {
@@ -249,13 +331,7 @@ function startNetwork() {
       else setStep(Number(slider.value) + 1);
     }, 700);
   });
-  startReplay(stop);
-  const grouped = document.getElementById("grouped");
-  grouped.checked = view.isGrouped;
-  grouped.addEventListener("change", () => { view.isGrouped = grouped.checked; drawNetwork(); });
-  document.getElementById("search").addEventListener("input", (event) => search(event.target.value.trim().toLowerCase()));
-  setStep(report.growth.length);
-  describe(null);
+  return stop;
 }
 
 function search(text) {
@@ -264,4 +340,6 @@ function search(text) {
   pin(task === undefined ? null : { task: task.name });
   sorting.text = task === undefined && view.found !== null && report.components.some(view.found) ? "" : text;
   drawLeaderboard();
+  drawLegend();
+  emphasise(view.pinned);
 }

@@ -28,7 +28,7 @@ function drawRivals(lines, marks, shown) {
       if (shown.has(index) || drawn.has(index)) continue;
       drawn.add(index);
       const place = layout.places[index], component = componentOf(index);
-      marks.append(make("circle", { cx: place.x, cy: place.y, r: 0.6 * RADIUS, fill: stroke, class: "version", role: "button", tabindex: -1, "aria-label": `${component.slot}, trained by child ${child.id}`, ...act }, make("title", {}, `${component.slot}, trained by child ${child.id}`)));
+      marks.append(make("path", { d: outline(report.replay.task, place.x, place.y, 0.6 * RADIUS), fill: stroke, class: "version", role: "button", tabindex: -1, "aria-label": `${component.slot}, trained by child ${child.id}`, ...act }, make("title", {}, `${component.slot}, trained by child ${child.id}`)));
     }
   }
 }
@@ -48,7 +48,7 @@ function setGeneration(generation) {
   view.generation = generation;
   const { rivals, best } = rivalsSoFar(), all = Number(document.getElementById("slider").max);
   const found = best === null ? "none kept yet" : `the best has ${percent(best.quality, 1)}`;
-  document.getElementById("step").textContent = generation === 0 ? `before the search for ${report.replay.task}` : `generation ${generation} of ${all}: ${rivals.length} children, ${found}`;
+  document.getElementById("step").textContent = generation === 0 ? `before the search for ${report.replay.task}` : `generation ${generation} of ${all}: ${plural(rivals.length, "child")}, ${found}`;
   drawNetwork();
 }
 

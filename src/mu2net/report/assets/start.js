@@ -1,26 +1,37 @@
+const POLL_SECONDS = 20;
+
 function start() {
-  const { system } = report;
-  document.getElementById("title").textContent = `${report.tasks.length} tasks in one network`;
-  document.title = `mu2net: ${report.tasks.length} tasks`;
-  document.getElementById("facts").textContent = `root ${system.root} (${amount(system.root_params)} parameters); ${amount(system.total_params)} parameters in all, ${amount(system.live_bytes)}B on disk, ${duration(system.seconds)} of evolution; made ${report.made_at} by mu2net ${report.made_by}`;
+  const { system } = report, disk = system.disk_bytes === null ? `${bytes(system.live_bytes)} of components` : `${bytes(system.live_bytes)} of components that serve, ${bytes(system.disk_bytes)} on disk with the history`;
+  document.getElementById("title").textContent = `${plural(report.tasks.length, "task")} in one network`;
+  document.title = `mu2net: ${plural(report.tasks.length, "task")}`;
+  document.getElementById("facts").textContent = `root ${system.root} (${amount(system.root_params)} parameters); ${amount(system.total_params)} parameters in all, ${disk}; ${duration(system.seconds)} of evolution; made ${report.made_at} by mu2net ${report.made_by}`;
   startNetwork();
   drawLeaderboard();
   drawSharing();
   drawGrowth();
-  const chosen = document.getElementById("searched");
-  for (const one of report.searches) chosen.append(make("option", { value: one.task }, one.task));
-  chosen.addEventListener("change", () => drawSearch(chosen.value));
-  if (report.left_out.length) document.getElementById("left-out").textContent = `Not in this page, for want of room: ${report.left_out.join(", ")}.`;
-  if (report.searches.length) { chosen.value = report.searches.at(-1).task; drawSearch(chosen.value); }
-  const judged = document.getElementById("judged");
-  for (const one of report.quality) judged.append(make("option", { value: one.task }, one.task));
-  judged.addEventListener("change", () => drawQuality(judged.value));
-  if (report.quality.length) drawQuality(report.quality[0].task);
-  document.getElementById("quality-title").parentElement.hidden = report.quality.length === 0;
+  startSearch();
+  startQuality();
   document.getElementById("download").addEventListener("click", () => {
     const link = make("a", { href: `data:text/csv;charset=utf-8,${encodeURIComponent(asCsv())}`, download: "leaderboard.csv" });
     link.click();
   });
+  if (location.protocol.startsWith("http")) watch();
+}
+
+/** Ask the server now and then whether there is a newer page, and offer it; what is being looked at stays. */
+async function watch() {
+  const ask = async (headers) => { const answer = await fetch(location.href, { headers, cache: "no-store" }); await answer.body?.cancel(); return answer; };
+  let tag = null;
+  const look = async () => {
+    try {
+      const answer = await ask(tag === null ? {} : { "If-None-Match": tag });
+      if (tag === null) tag = answer.headers.get("etag");
+      else if (answer.ok) { document.getElementById("stale").hidden = false; return; }
+    } catch { /* the server is gone; the page stays as it is, and it is asked again */ }
+    setTimeout(look, 1000 * POLL_SECONDS);
+  };
+  document.getElementById("reload").addEventListener("click", () => location.reload());
+  await look();
 }
 
 start();

@@ -1,3 +1,5 @@
+/** Return what is only known of a path; nothing of a task that was never evolved. */
+const ofPath = (value) => (task) => task.path === null ? null : value(task);
 const COLUMNS = [
   ["task", (task) => task.name, (value) => value],
   ["classes", (task) => task.classes, String],
@@ -9,12 +11,12 @@ const COLUMNS = [
   ["validation", (task) => task.validation?.value ?? null, (value) => percent(value)],
   ["validation from", (task) => task.validation?.low ?? null, (value) => percent(value, 1)],
   ["validation to", (task) => task.validation?.high ?? null, (value) => percent(value, 1)],
-  ["added", (task) => task.added_params, amount],
-  ["accounted", (task) => task.accounted_params, amount],
-  ["FLOPs", (task) => task.flops, amount],
+  ["added", ofPath((task) => task.added_params), amount],
+  ["accounted", ofPath((task) => task.accounted_params), amount],
+  ["FLOPs", ofPath((task) => task.flops), amount],
   ["time", (task) => task.seconds, duration],
   ["children", (task) => task.children, String],
-  ["reused", (task) => 1 - (task.reuse[task.name] ?? 1), (value) => percent(value, 0)],
+  ["reused", ofPath((task) => 1 - (task.reuse[task.name] ?? 0)), (value) => percent(value, 0)],
   ["from whom", (task) => Object.entries(task.reuse).filter(([owner]) => owner !== task.name).map(([owner, share]) => `${owner} ${percent(share, 0)}`).join(", "), (value) => value],
 ];
 const sorting = { column: null, isDown: false, text: "" };
@@ -44,8 +46,9 @@ function drawLeaderboard() {
   });
   const body = make("tbody");
   for (const task of shownTasks()) {
-    const row = make("tr", { "data-task": task.name, onclick: () => pin({ task: task.name }) });
-    for (const [, value, text] of COLUMNS) row.append(make("td", {}, value(task) === null ? "–" : text(value(task))));
+    const show = () => { pin({ task: task.name }); document.getElementById("network-title").scrollIntoView(); };
+    const row = make("tr", { "data-task": task.name }, make("td", {}, make("button", { type: "button", onclick: show }, swatch(task.name), task.name)));
+    for (const [, value, text] of COLUMNS.slice(1)) row.append(make("td", {}, value(task) === null ? "–" : text(value(task))));
     body.append(row);
   }
   if (!body.children.length) body.append(make("tr", {}, make("td", { colspan: COLUMNS.length }, "no task has this in its name")));
@@ -65,6 +68,7 @@ function asCsv() {
 
 function drawSharing() {
   const { users, owners, params } = report.sharing, head = make("tr", {}, make("th"));
+  document.getElementById("sharing").classList.toggle("narrow", owners.length > 10);
   for (const owner of owners) head.append(make("th", { scope: "col" }, owner));
   const body = make("tbody");
   users.forEach((user, row) => {
