@@ -1,6 +1,6 @@
 """Pictures of a report's page for the documentation: ``python -m benchmarks.screenshots PAGE.html FOLDER``.
 
-Every section becomes a PNG as a browser of 1,200 pixels shows it. Needs Playwright and Debian's Chromium.
+Every section becomes a PNG as a browser of 1,600 pixels shows it. Needs Playwright and Debian's Chromium.
 """
 
 from __future__ import annotations
@@ -36,10 +36,12 @@ def main(arguments: list[str] | None = None) -> int:
     chromium = shutil.which("chromium")
     if chromium is None:
         parser.error("there is no chromium here; apt-get install chromium")
+    if not options.page.is_file():
+        parser.error(f"there is no page {options.page}; make it: mu2net report --out {options.page}")
     options.folder.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1200, "height": 900}, color_scheme="light")
+        page = browser.new_page(viewport={"width": 1600, "height": 900}, color_scheme="light")
         page.goto(options.page.absolute().as_uri())
         if options.task:
             page.locator("#searched").select_option(options.task)

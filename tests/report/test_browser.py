@@ -20,6 +20,7 @@ from mu2net.report.data import Report
 from mu2net.report.figures import pareto_front
 from mu2net.report.gather import gather
 from mu2net.report.page import render
+from mu2net.report.palette import owner_facts
 from mu2net.report.quality import describe
 from mu2net.report.quality_facts import QualityFacts
 from tests.report.grow import grow
@@ -71,7 +72,10 @@ def enlarge(report: Report) -> Report:
         chain = (*task.components[:-1], heads[name])
         tasks.append(task.model_copy(update={"name": name, "components": chain, "path": f"{name}/0/0/1"}))
         growth.append(step.model_copy(update={"task": name, "components": chain, "path": f"{name}/0/0/1"}))
-    return report.model_copy(update={"components": tuple(components), "tasks": tuple(tasks), "growth": tuple(growth)})
+    owners = owner_facts("root", [task.name for task in tasks])
+    return report.model_copy(
+        update={"components": tuple(components), "tasks": tuple(tasks), "growth": tuple(growth), "owners": owners}
+    )
 
 
 @pytest.fixture

@@ -45,21 +45,33 @@ function percent(share, digits = 2) { return share === null ? "–" : `${(100 * 
 
 function points(share) { return `${share < 0 ? "−" : "+"}${Math.abs(100 * share).toFixed(2)}`; }
 
-function amount(value) {
+/** Return a number with its unit; where the step from one to the next is given, with as many digits as tell them apart. */
+function amount(value, step) {
   for (const [size, unit] of [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]]) {
-    if (Math.abs(value) >= size) return `${(value / size).toFixed(value / size < 10 ? 2 : 1)} ${unit}`;
+    if (Math.abs(value) < size) continue;
+    const digits = step === undefined ? (value / size < 10 ? 2 : 1) : Math.min(6, Math.max(0, -Math.floor(Math.log10(step / size) + 1e-9)));
+    return `${(value / size).toFixed(digits)} ${unit}`;
   }
   return `${Math.round(value * 100) / 100}`;
 }
 
 /** Return bytes in decimal units, as the command line writes them. */
-function bytes(value) { return value < 1e3 ? `${value} B` : `${amount(value)}B`; }
+function bytes(value, step) { return value < 1e3 ? `${value} B` : `${amount(value, step)}B`; }
 
 function plural(count, noun) { return `${count} ${count === 1 ? noun : noun === "child" ? "children" : `${noun}s`}`; }
 
+/** Return the unit in which a time is written, in seconds. */
+function unitOf(seconds) { return seconds < 90 ? 1 : seconds < 5400 ? 60 : 3600; }
+
 function duration(seconds) {
-  if (seconds < 90) return `${seconds.toFixed(0)} s`;
-  return seconds < 5400 ? `${(seconds / 60).toFixed(1)} min` : `${(seconds / 3600).toFixed(1)} h`;
+  const unit = unitOf(seconds);
+  return unit === 1 ? `${seconds.toFixed(0)} s` : `${(seconds / unit).toFixed(1)} ${unit === 60 ? "min" : "h"}`;
+}
+
+/** Return an axis of time, all of it in one unit. */
+function timeAxis(title, values) {
+  const unit = unitOf(Math.max(...values));
+  return { title: `${title}, in ${{ 1: "seconds", 60: "minutes", 3600: "hours" }[unit]}`, values, text: (value) => String(Number((value / unit).toFixed(2))), unit };
 }
 
 function list(names) { return names.length ? names.join(", ") : "–"; }

@@ -1,4 +1,4 @@
-const COLUMN = 26, WIDE_COLUMN = 64, ROW = 46, LOW_ROW = 28, RADIUS = 8, MANY = 40, LONGEST = 26, BELOW = 130, BESIDE = 110;
+const COLUMN = 26, WIDE_COLUMN = 90, ROW = 46, LOW_ROW = 28, RADIUS = 8, MANY = 40, LONGEST = 26, BELOW = 130, BESIDE = 110;
 const view = { x: 0, y: 0, scale: 1, step: report.growth.length, generation: null, pinned: null, found: null, isGrouped: report.tasks.length > MANY };
 
 /** Return the live path of every task after some publications, in the order in which tasks became live. */
@@ -49,7 +49,7 @@ function arrange() {
   const end = (view.isGrouped ? ownX : left + width * (most - 1)) + 30 * size;
   const ghosts = view.generation === null ? [] : ghostPlaces(end + 10, y);
   const whole = Math.max(end + (BESIDE - 30) * size, room, ...ghosts.map((place) => place.x + COLUMN));
-  return { places: [...places, ...ghosts], groups, ownX, row, left, top, size, width: whole, bottom: top + row * report.slots.length, height: top + row * report.slots.length + BELOW * size };
+  return { places: [...places, ...ghosts], groups, ownX, row, left, top, size, width: whole, bottom: top + row * report.slots.length, height: top + row * report.slots.length + (view.isGrouped ? 0.3 : 1) * BELOW * size };
 }
 
 function drawNetwork() {

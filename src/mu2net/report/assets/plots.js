@@ -1,15 +1,26 @@
 const SIZE = { width: 420, height: 280, left: 76, right: 16, top: 14, bottom: 52 };
 const SMALL = { width: 230, height: 130, left: 66, right: 12, top: 10, bottom: 30 };
 
-/** Return round numbers between two bounds. */
-function ticks(low, high) {
+/** Return round numbers between two bounds, and the step from one to the next; they are round in a unit. */
+function ticks(low, high, unit = 1) {
+  const { values, step } = roundTicks(low / unit, high / unit);
+  return { values: values.map((value) => value * unit), step: step * unit };
+}
+
+function roundTicks(low, high) {
   const isFlat = high - low <= 1e-9 * Math.max(Math.abs(low), Math.abs(high));
-  if (isFlat) return [low];
+  if (isFlat) return { values: [low], step: undefined };
   const span = high - low, rough = span / 4, power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((one) => one * power).find((one) => one >= rough);
   const found = [];
   for (let number = Math.ceil(low / step); number * step <= high + step * 1e-9 && found.length < 20; number += 1) found.push(number * step);
-  return found;
+  return { values: found, step };
+}
+
+/** Return the ends of an axis: what it must show with a little room, none below 0. */
+function ends(values) {
+  const [low, high] = [Math.min(...values), Math.max(...values)], room = 0.05 * (high - low);
+  return [low === 0 ? 0 : low - room, high + room];
 }
 
 /** Write whole numbers only: between them there is nothing. */
@@ -32,14 +43,14 @@ function shareAxis(title, values) { return { title, values, text: shares(values)
  * how they are written.
  */
 function plot(caption, xAxis, yAxis, draw, size = SIZE) {
-  const [xLow, xHigh] = [Math.min(...xAxis.values), Math.max(...xAxis.values)], [yLow, yHigh] = [Math.min(...yAxis.values), Math.max(...yAxis.values)];
+  const [xLow, xHigh] = ends(xAxis.values), [yLow, yHigh] = ends(yAxis.values), xTicks = ticks(xLow, xHigh, xAxis.unit), yTicks = ticks(yLow, yHigh, yAxis.unit);
   const x = (value) => size.left + (size.width - size.left - size.right) * (xHigh === xLow ? 0.5 : (value - xLow) / (xHigh - xLow));
   const y = (value) => size.height - size.bottom - (size.height - size.top - size.bottom) * (yHigh === yLow ? 0.5 : (value - yLow) / (yHigh - yLow));
   const picture = make("svg", { width: size.width, height: size.height, viewBox: `0 0 ${size.width} ${size.height}`, role: "group", "aria-label": caption });
-  for (const value of ticks(xLow, xHigh)) picture.append(make("text", { x: x(value), y: size.height - size.bottom + 18, "text-anchor": "middle", class: "soft" }, xAxis.text(value)));
-  for (const value of ticks(yLow, yHigh)) {
+  for (const value of xTicks.values) picture.append(make("text", { x: x(value), y: size.height - size.bottom + 18, "text-anchor": "middle", class: "soft" }, xAxis.text(value, xTicks.step)));
+  for (const value of yTicks.values) {
     picture.append(make("line", { x1: size.left, x2: size.width - size.right, y1: y(value), y2: y(value), class: "axis" }));
-    picture.append(make("text", { x: size.left - 6, y: y(value) + 4, "text-anchor": "end", class: "soft" }, yAxis.text(value)));
+    picture.append(make("text", { x: size.left - 6, y: y(value) + 4, "text-anchor": "end", class: "soft" }, yAxis.text(value, yTicks.step)));
   }
   const [middle, half] = [(size.left + size.width - size.right) / 2, (size.top + size.height - size.bottom) / 2];
   if (xAxis.title) picture.append(make("text", { x: middle, y: size.height - 6, "text-anchor": "middle", class: "title" }, xAxis.title));
@@ -48,10 +59,10 @@ function plot(caption, xAxis, yAxis, draw, size = SIZE) {
   return make("figure", {}, picture, make("figcaption", {}, caption));
 }
 
-function curve(caption, xTitle, yTitle, points, text) {
-  return plot(caption, { title: xTitle, values: points.map(([x]) => x), text: whole }, { title: yTitle, values: [0, ...points.map(([, y]) => y)], text }, (picture, x, y) => {
+function curve(caption, xTitle, yAxis, points) {
+  return plot(caption, { title: xTitle, values: points.map(([x]) => x), text: whole }, yAxis([0, ...points.map(([, y]) => y)]), (picture, x, y) => {
     picture.append(make("path", { d: chain(points.map(([a, b]) => [x(a), y(b)])), class: "path", stroke: BLUE }));
-    for (const [a, b] of points) picture.append(make("circle", { cx: x(a), cy: y(b), r: 3, fill: BLUE }, make("title", {}, text(b))));
+    for (const [a, b] of points) picture.append(make("circle", { cx: x(a), cy: y(b), r: 3, fill: BLUE }, make("title", {}, yAxis([b]).text(b))));
   });
 }
 
@@ -62,12 +73,12 @@ function drawGrowth() {
   let seconds = 0;
   const spent = new Map();
   const time = steps.map((one) => { seconds += one.seconds - (spent.get(one.task) ?? 0); spent.set(one.task, one.seconds); return [one.live_tasks, seconds]; });
-  const tasks = "number of tasks";
+  const tasks = "number of tasks", parameters = (values) => ({ title: "parameters", values, text: amount });
   document.getElementById("growth").replaceChildren(
-    curve("parameters in all", tasks, "parameters", [[0, report.system.root_params], ...steps.map((one) => [one.live_tasks, one.total_params])], amount),
-    curve("disk: components of the root and all live paths", tasks, "bytes", steps.map((one) => [one.live_tasks, one.total_bytes]), bytes),
-    curve("time spent", tasks, "time", time, duration),
-    curve("parameters added, by publication", "publication", "parameters", steps.map((one) => [one.number, one.added_params]), amount),
+    curve("parameters in all", tasks, parameters, [[0, report.system.root_params], ...steps.map((one) => [one.live_tasks, one.total_params])]),
+    curve("disk: components of the root and all live paths", tasks, (values) => ({ title: "bytes", values, text: bytes }), steps.map((one) => [one.live_tasks, one.total_bytes])),
+    curve("time spent", tasks, (values) => timeAxis("time", values), time),
+    curve("parameters added, by publication", "publication", parameters, steps.map((one) => [one.number, one.added_params])),
     drawTasksFront("accuracy against accounted parameters, by task; dashed: the front that no task beats in both", "accounted parameters", (task) => task.accounted_params),
     drawTasksFront("accuracy against FLOPs, by task; dashed: the front that no task beats in both", "FLOPs of a prediction", (task) => task.flops),
   );
@@ -77,12 +88,19 @@ function drawTasksFront(caption, title, cost) {
   const tasks = report.tasks.filter((task) => task.path !== null), quality = (task) => task.test?.value ?? task.validation?.value ?? 0;
   return plot(caption, { title, values: tasks.map(cost), text: amount }, shareAxis("test accuracy", tasks.map(quality)), (picture, x, y) => {
     picture.append(make("path", { d: chain(paretoFront(tasks, cost, quality).map((task) => [x(cost(task)), y(quality(task))])), class: "front" }));
-    for (const task of tasks) {
-      const [a, b] = [x(cost(task)), y(quality(task))], isRight = a > SIZE.width / 2;
-      picture.append(make("path", { d: outline(task.name, a, b, 5), fill: colour(task.name), "data-front": task.name }, make("title", {}, `${task.name}: ${percent(quality(task))}, ${amount(cost(task))}`)));
-      if (tasks.length <= 12) picture.append(make("text", { x: a + (isRight ? -9 : 9), y: b + 4, "text-anchor": isRight ? "end" : null, class: "title" }, shorten(task.name, 16)));
-    }
+    for (const task of tasks) picture.append(make("path", { d: outline(task.name, x(cost(task)), y(quality(task)), 5), fill: colour(task.name), "data-front": task.name }, make("title", {}, `${task.name}: ${percent(quality(task))}, ${amount(cost(task))}`)));
+    if (tasks.length <= 12) nameMarks(picture, tasks.map((task) => ({ name: task.name, x: x(cost(task)), y: y(quality(task)) })));
   });
+}
+
+/** Write names beside marks, towards the middle; one that would lie on another goes below it. */
+function nameMarks(picture, marks) {
+  let last = { true: -99, false: -99 };
+  for (const mark of marks.sort((a, b) => a.y - b.y)) {
+    const isRight = mark.x > SIZE.width / 2, y = Math.max(mark.y + 4, last[isRight] + 12);
+    last = { ...last, [isRight]: y };
+    picture.append(make("text", { x: mark.x + (isRight ? -9 : 9), y, "text-anchor": isRight ? "end" : null, class: "title" }, shorten(mark.name, 16)));
+  }
 }
 
 /** Return what no other beats in both, the cheapest first. */
@@ -128,15 +146,16 @@ function drawSearch(name, measure) {
   const state = { found, children, best, shades, cycles, value: isScore ? (child) => child.score : (child) => child.quality, title: isScore ? "score" : "validation accuracy" };
   drawGenerations(generations, cycles, shades);
   document.getElementById("children").replaceChildren(
-    drawChildren("time: earlier cycles, and this one's up to the child; size: parameters trained", { title: "time", at: (child) => child.end, text: duration, hasCycles: true }, state),
-    drawChildren("accounted parameters; dashed: the front of what was kept", { title: "accounted parameters", at: (child) => child.accounted_params, text: amount, hasFront: true }, state),
-    drawChildren("FLOPs; dashed: the front of what was kept", { title: "FLOPs of a prediction", at: (child) => child.flops, text: amount, hasFront: true }, state),
+    drawChildren("time: earlier cycles, and this one's up to the child; size: parameters trained", { at: (child) => child.end, of: (values) => timeAxis("time", values), hasCycles: true }, state),
+    drawChildren("accounted parameters; dashed: the front of what was kept", { at: (child) => child.accounted_params, of: (values) => ({ title: "accounted parameters", values, text: amount }), hasFront: true }, state),
+    drawChildren("FLOPs; dashed: the front of what was kept", { at: (child) => child.flops, of: (values) => ({ title: "FLOPs of a prediction", values, text: amount }), hasFront: true }, state),
     drawCurves(found, best, shades),
   );
   document.getElementById("child").textContent = "";
   drawTable(found);
   document.getElementById("lineage").replaceChildren(...drawLineage(found, children));
-  fill(document.getElementById("effects"), "mean change of accuracy from parent to child in percentage points, with its 95 % interval, by what was drawn", ["drawn", "children", "mean", "from", "to"], found.effects.map((effect) => [effect.kind, effect.count, points(effect.mean), points(effect.low), points(effect.high)]));
+  if (!found.effects.length) document.getElementById("effects").replaceChildren(make("caption", {}, "What mutations did is told of those that three children or more drew, and whose parents were measured on this task: there are none yet."));
+  else fill(document.getElementById("effects"), "mean change of accuracy from parent to child in percentage points, with its 95 % interval, by what was drawn", ["drawn", "children", "mean", "from", "to"], found.effects.map((effect) => [effect.kind, effect.count, points(effect.mean), points(effect.low), points(effect.high)]));
 }
 
 function drawGenerations(generations, cycles, shades) {
@@ -157,7 +176,7 @@ function saidOf(child) {
 }
 
 function drawChildren(caption, axis, { found, children, best, shades, cycles, value, title }) {
-  return plot(`${title} against ${caption}`, { title: axis.title, values: found.children.map(axis.at), text: axis.text }, shareAxis(title, found.children.map(value)), (picture, x, y) => {
+  return plot(`${title} against ${caption}`, axis.of(found.children.map(axis.at)), shareAxis(title, found.children.map(value)), (picture, x, y) => {
     if (axis.hasCycles) {
       for (const number of [...cycles].slice(1)) {
         const before = Math.max(...found.children.filter((child) => child.cycle < number).map(axis.at));
@@ -223,7 +242,7 @@ function multiple(name, line, value, text) {
   const isWide = isNumber && Math.min(...raw) > 0 && Math.max(...raw) / Math.min(...raw) > 10;
   const levels = [...new Set(raw)];
   const height = raw.map((one) => isWide ? Math.log10(one) : isNumber ? one : levels.indexOf(one));
-  const say = text ?? String, back = (at) => isWide ? Number((10 ** at).toPrecision(2)) : isNumber ? Number(at.toPrecision(4)) : levels[at] ?? "";
+  const isCount = isNumber && raw.every(Number.isInteger) && Math.max(...raw) < 100, say = isCount ? whole : text ?? String, back = (at) => isWide ? Number((10 ** at).toPrecision(2)) : isNumber ? Number(at.toPrecision(4)) : levels[at] ?? "";
   const made = plot(name, { values: line.map((_, number) => number + 1), text: whole }, { values: height, text: (at) => say(back(at)) }, (picture, x, y) => {
     picture.append(make("path", { d: height.map((at, number) => `${number ? "L" : "M"}${x(number + 1)},${y(at)}`).join(" "), class: "path", stroke: BLUE }));
     height.forEach((at, number) => picture.append(make("circle", { cx: x(number + 1), cy: y(at), r: 3, fill: BLUE }, make("title", {}, `${line[number].id}: ${say(raw[number])}`))));
