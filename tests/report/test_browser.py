@@ -176,7 +176,8 @@ def test_the_slider_replays_the_last_search(show, reports):
         slider.fill(str(generation))
         so_far = [child for child in replay.children if child.generation < generation]
         assert rivals.count() == len(so_far)
-        assert page.locator("#network path.rival.best").count() == bool(so_far)
+        best = page.locator("#network path.rival.best").evaluate_all("all => all.map(one => Number(one.dataset.rival))")
+        assert best == ([len(so_far) - 1] if so_far else []), "the newest is the best here"
         assert page.locator("#network path.path:not(.rival)").count() == replay.step == 19
         if so_far:
             assert f"{100 * max(child.quality for child in so_far):.1f} %" in page.locator("#step").inner_text()
@@ -184,6 +185,18 @@ def test_the_slider_replays_the_last_search(show, reports):
     page.locator("#network path.version[data-rival]").first.hover()
     details = page.locator("#details").inner_text()
     assert replay.children[0].id in details
+    page.locator("#network .version").first.focus()
+    for _ in range(2):
+        page.keyboard.press("ArrowDown")
+    for _ in range(40):
+        page.keyboard.press("ArrowRight")
+        if page.evaluate("document.activeElement.dataset.rival") is not None:
+            break
+    assert replay.children[int(page.evaluate("document.activeElement.dataset.rival"))].id in (
+        page.locator("#details h3").inner_text()
+    )
+    page.locator("#search").fill(replay.task)
+    assert page.locator("#network path.rival.dim").count() == 0
     page.locator("#replayed").select_option("system")
     assert rivals.count() == 0
     assert page.locator("#network .path").count() == 20
@@ -248,7 +261,8 @@ def test_the_leaderboard_sorts(show, reports):
     assert [round(task.test.value, 4) for task in best] == [
         round(next(task.test.value for task in best if task.name == name), 4) for name in names
     ]
-    page.get_by_role("button", name="test accuracy").click()
+    assert page.evaluate("document.activeElement.textContent").startswith("test accuracy"), "the focus stays"
+    page.keyboard.press("Enter")
     assert page.locator("#leaderboard tbody td:first-child").all_inner_texts()[0] == best[-1].name
 
 

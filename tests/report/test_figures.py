@@ -151,10 +151,10 @@ def test_a_film_tells_the_growth_and_the_generations_of_the_last_search(report, 
     assert caption(report, *told[0]) == "the root alone: 9,000 parameters"
     first, second = (max(report.replay.children[number].quality for number in range(upto)) for upto in (2, 4))
     assert (
-        caption(report, *told[4]) == f"search for task003, generation 1: 2 children, the best has {100 * first:.1f} %"
+        caption(report, *told[4]) == f"search for task003, generation 0: 2 children, the best has {100 * first:.1f} %"
     )
     assert (
-        caption(report, *told[5]) == f"search for task003, generation 2: 4 children, the best has {100 * second:.1f} %"
+        caption(report, *told[5]) == f"search for task003, generation 1: 4 children, the best has {100 * second:.1f} %"
     )
     assert caption(report, *told[6]).startswith("4 of 4: task003; ")
     assert write_film(report, tmp_path / "film" / "growth.gif") == 7

@@ -8,6 +8,7 @@ import pytest
 
 from mu2net.core.path import Path
 from mu2net.report.data import ChildFacts, MutationFacts, Report
+from mu2net.report.figures import best_so_far
 from mu2net.report.gather import _Components, gather, mutation_effects, student_quantile, wilson
 from mu2net.report.quality_facts import QualityFacts
 from mu2net.store.store import Store
@@ -190,6 +191,31 @@ def test_the_score_is_what_the_cycle_chose_by(tmp_path):
             assert child.score == pytest.approx(child.quality * 0.9 ** (accounted / report.system.root_params))
         live[task.name] = store.live_path(task.name)
     assert report.searches[2].children[0].accounted_params < report.searches[0].children[0].accounted_params
+
+
+def test_the_replay_ends_with_the_path_that_is_live(tmp_path):
+    """The score decides, which here weighs size against quality, and what was live before counts."""
+    report = gather(grow(tmp_path / "system", 4, again=1, search={"s_size": 0.5}))
+    by_id = {child.id: child for child in report.searches[-1].children}
+    assert [child.score for child in report.replay.children] == [by_id[one.id].score for one in report.replay.children]
+    before = by_id["task003/0/1/1"]
+    assert report.replay.before == pytest.approx(before.score)
+    best = best_so_far(report, 2)
+    kept = [child for child in report.replay.children if child.score >= report.replay.before]
+    assert best == max(reversed(kept), key=lambda child: child.score, default=None)
+    assert best is None or best.id == report.tasks[-1].path
+    first = report.replay.children[0]
+    ties = tuple(child.model_copy(update={"score": 1.0}) for child in report.replay.children)
+    tied = report.model_copy(update={"replay": report.replay.model_copy(update={"children": ties})})
+    assert best_so_far(tied, 2) == ties[-1] != first, "the newest of equal ones"
+    assert best_so_far(tied.model_copy(update={"replay": tied.replay.model_copy(update={"before": 2.0})}), 2) is None
+
+
+def test_what_is_shown_in_public_counts_public_tasks_alone(tmp_path):
+    report = gather(grow(tmp_path / "system", 6, private=3), with_private=False)
+    last = report.tasks[-1]
+    (live,) = (child for child in report.searches[-1].children if child.is_live)
+    assert live.accounted_params == pytest.approx(last.accounted_params), "nobody came after it"
 
 
 def test_what_nobody_looked_at_is_said(store, report):

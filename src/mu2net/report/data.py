@@ -154,7 +154,7 @@ class ChildFacts(Facts):
         parent: The path that it was cloned from.
         quality: Best validation accuracy, in [0, 1].
         score: What its cycle chose by: its quality, less what size and compute cost (docs/method.md: score), with the
-            sharers of its components when the cycle began.
+            sharers of its components when the cycle began; private ones count where private tasks are shown.
         change: Its quality minus its parent's, where both were measured on the same task; ``None`` elsewhere.
         validations: Validation accuracy after every interval.
         end: Time of the task's cycles that was spent when it was finished, in seconds: earlier cycles as a whole, and
@@ -232,6 +232,7 @@ class RivalFacts(Facts):
         id: Its path.
         generation: Number of the generation.
         quality: Best validation accuracy, in [0, 1].
+        score: What its cycle chose by, as in :class:`ChildFacts`.
         is_kept: Whether it joined the population.
         components: Indices of its components, from the image to the head; from the number of the report's own
             components on they are those of the replay.
@@ -240,6 +241,7 @@ class RivalFacts(Facts):
     id: str
     generation: int
     quality: float
+    score: float
     is_kept: bool
     components: tuple[int, ...]
 
@@ -251,6 +253,7 @@ class ReplayFacts(Facts):
         task: The task.
         cycle: Number of its cycle.
         step: Publications before it: the network that it began with.
+        before: Score of the task's path that was live when it began; ``None`` where there was none.
         components: What no published path uses: components that its children trained.
         children: Its children, in the order of sampling.
     """
@@ -258,6 +261,7 @@ class ReplayFacts(Facts):
     task: str
     cycle: int
     step: int
+    before: float | None
     components: tuple[ComponentFacts, ...]
     children: tuple[RivalFacts, ...]
 

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from mu2net.errors import ConfigError
-from mu2net.report.data import ChildFacts, Report, SearchFacts
+from mu2net.report.data import ChildFacts, Report, RivalFacts, SearchFacts
 from mu2net.report.palette import COLOURS, ROOT_COLOUR, OwnerFacts
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _draw_rivals(axes: Axes, report: Report, generation: int) -> None:
     assert report.replay, "only a search whose children are known is replayed"
     at, owner = places(report), styles(report)[report.replay.task]
     rivals = [child for child in report.replay.children if child.generation < generation]
-    best = max((child for child in rivals if child.is_kept), key=lambda child: child.quality, default=None)
+    best = best_so_far(report, generation)
     for child in rivals:
         xs, ys = zip(*(at[index] for index in child.components), strict=True)
         style = "-" if child.is_kept else ":"
@@ -121,6 +121,24 @@ def _draw_rivals(axes: Axes, report: Report, generation: int) -> None:
         for index in child.components:
             if index >= len(report.components):
                 _mark(axes, owner, *at[index], size=22)
+
+
+def best_so_far(report: Report, generation: int) -> RivalFacts | None:
+    """Return the best of the last search after some generations; ``None`` where what was live before is better.
+
+    The score decides, and of equal ones the newest.
+
+    Args:
+        report: A report with a replay.
+        generation: How many generations.
+    """
+    assert report.replay, "only a search whose children are known is replayed"
+    before = -1.0 if report.replay.before is None else report.replay.before
+    found = None
+    for child in report.replay.children:
+        if child.generation < generation and child.is_kept and child.score >= (found.score if found else before):
+            found = child
+    return found
 
 
 def _mark(axes: Axes, owner: OwnerFacts, x: float, y: float, *, alpha: float = 1.0, size: int = 55) -> None:
@@ -335,10 +353,11 @@ def caption(report: Report, step: int, generation: int | None) -> str:
     """
     if generation is not None and report.replay:
         rivals = [child for child in report.replay.children if child.generation < generation]
-        best = max((child.quality for child in rivals if child.is_kept), default=None)
-        so_far = "none was kept" if best is None else f"the best has {100 * best:.1f} %"
+        best = best_so_far(report, generation)
+        nothing = "none was kept" if report.replay.before is None else "the path of before is still the best"
+        so_far = nothing if best is None else f"the best has {100 * best.quality:.1f} %"
         count = f"{len(rivals)} {'child' if len(rivals) == 1 else 'children'}"
-        return f"search for {report.replay.task}, generation {generation}: {count}, {so_far}"
+        return f"search for {report.replay.task}, generation {generation - 1}: {count}, {so_far}"
     if step == 0:
         return f"the root alone: {report.system.root_params:,} parameters"
     one = report.growth[step - 1]

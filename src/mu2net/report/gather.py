@@ -78,7 +78,8 @@ def gather(store: Store, *, with_private: bool = True, measure: Measure | None =
     shown = _Components(store, [root, *(path for _, path in published), *live], private)
     children = {task.name: store.children(task.name) for task in tasks}
     last = _last_search(published, children)
-    searches = [_search(store, name, records, known) for name, records in children.items()]
+    visible = {name: path for name, path in known.items() if path.task is None or path.task in names}
+    searches = [_search(store, name, records, visible) for name, records in children.items()]
     sizes = store.components.sizes()
     return Report(
         made_by=mu2net_version(),
@@ -98,7 +99,7 @@ def gather(store: Store, *, with_private: bool = True, measure: Measure | None =
         tasks=_tasks(store, tasks, live, shown),
         growth=_growth(store, root, published, shown, sizes),
         searches=tuple(search for search in searches if search.children),
-        replay=_replay(last, len(published) - 1, shown) if last else None,
+        replay=_replay(store, last, len(published) - 1, shown, visible) if last else None,
         sharing=_sharing(live),
         quality=tuple(measure(path) or _unmeasured(path) for path in live),
     )
@@ -310,19 +311,26 @@ def _last_search(
     return [record for record in children[task] if record.path.id.startswith(f"{task}/{cycle}/")]
 
 
-def _replay(records: Sequence[ChildRecord], step: int, shown: _Components) -> ReplayFacts:
+def _replay(
+    store: Store, records: Sequence[ChildRecord], step: int, shown: _Components, known: Mapping[str, Path]
+) -> ReplayFacts:
     further = shown.further(record.path for record in records)
     rows = [summarize_child(record) for record in records]
+    task = records[0].path.task or ROOT_ID
+    (cycle,) = (cycle for cycle in store.cycles(task) if cycle.number == rows[0].cycle)
+    charges = _Charges(store, cycle, known)
     return ReplayFacts(
-        task=records[0].path.task or ROOT_ID,
-        cycle=rows[0].cycle,
+        task=task,
+        cycle=cycle.number,
         step=step,
+        before=charges.before,
         components=further,
         children=tuple(
             RivalFacts(
                 id=row.id,
                 generation=row.generation,
                 quality=row.quality,
+                score=charges.score(record.path),
                 is_kept=row.is_kept,
                 components=shown.indices(record.path),
             )
@@ -359,6 +367,9 @@ class _Charges:
         s_compute = search.get("s_compute", 1.0)
         flops = 1 if s_compute == 1.0 else backbone_from_config(store.config.backbone).anatomy.flops
         self._scoring = Scoring(max(store.root().num_params, 1), flops, search.get("s_size", 1.0), s_compute)
+
+        own = [path for path in live if path.task == cycle.task]
+        self.before = self.score(own[-1]) if own else None
 
     def accounted(self, path: Path) -> float:
         return accounted_parameters(path, self._sharers(path))

@@ -47,9 +47,9 @@ function arrange() {
   const groups = new Map();
   report.components.forEach((component, index) => { if (own[index]) groups.set(component.slot, [...(groups.get(component.slot) ?? []), index]); });
   const end = (view.isGrouped ? ownX : left + width * (most - 1)) + 30 * size;
-  const ghosts = view.generation === null ? [] : ghostPlaces(end + 10, y);
+  const ghosts = view.generation === null ? [] : ghostPlaces(end + 10, y, Math.max(room * size - end - 2 * COLUMN, 0.3 * room));
   const whole = Math.max(end + (BESIDE - 30) * size, room, ...ghosts.map((place) => place.x + COLUMN));
-  return { places: [...places, ...ghosts], groups, ownX, row, left, top, size, width: whole, bottom: top + row * report.slots.length, height: top + row * report.slots.length + (view.isGrouped ? 0.3 : 1) * BELOW * size };
+  return { places: [...places, ...ghosts], groups, ownX, row, left, top, size: Math.max(size, whole / room), width: whole, bottom: top + row * report.slots.length, height: top + row * report.slots.length + (view.isGrouped ? 0.3 : 1) * BELOW * size };
 }
 
 function drawNetwork() {
@@ -70,7 +70,7 @@ function drawNetwork() {
   document.getElementById("network").replaceChildren(picture);
   move();
   drawLegend();
-  emphasise(view.pinned);
+  hint(null);
 }
 
 /** Return text of the same size on the screen, however small the rest is drawn. */
@@ -145,6 +145,10 @@ function related(target) {
   if (target === null) return null;
   const rivals = new Set();
   if (target.rival !== undefined) return { tasks: new Set(), components: new Set(report.replay.children[target.rival].components), rivals: rivals.add(target.rival) };
+  if (target.task === report.replay?.task && view.generation !== null) {
+    const all = rivalsSoFar().rivals;
+    return { tasks: new Set([target.task]), components: new Set(all.flatMap((child) => child.components)), rivals: new Set(all.map((child) => child.number)) };
+  }
   if (target.task !== undefined) return { tasks: new Set([target.task]), components: new Set(view.live.get(target.task)?.components ?? []), rivals };
   return { tasks: new Set(target.group.flatMap((index) => view.users.get(index) ?? [])), components: new Set(target.group), rivals };
 }
@@ -161,9 +165,9 @@ function emphasise(target) {
   for (const element of document.querySelectorAll("#network [data-component]")) {
     const indices = standsFor(element);
     element.classList.toggle("dim", kept !== null && !indices.some((index) => kept.components.has(index)));
-    element.classList.toggle("found", view.found !== null && indices.some((index) => view.found(report.components[index])));
+    element.classList.toggle("found", view.found !== null && indices.some((index) => view.found(componentOf(index))));
   }
-  for (const element of document.querySelectorAll("#network [data-rival]")) {
+  for (const element of document.querySelectorAll("#network .rival[data-rival]")) {
     element.classList.toggle("dim", kept !== null && !kept.rivals.has(Number(element.dataset.rival)));
   }
 }
@@ -183,13 +187,13 @@ function describe(target) {
   const details = document.getElementById("details");
   if (target === null) { details.replaceChildren(make("p", { class: "help" }, "Point at a mark, a line or a name; click to keep it here.")); return; }
   const said = target.rival !== undefined ? describeRival(target.rival) : target.task !== undefined ? describeTask(target.task) : target.group.length > 1 ? describeGroup(target.group) : describeComponent(target.component);
-  if (view.pinned !== null) said.unshift(make("button", { type: "button", id: "unpin", onclick: () => pin(null) }, "let go"));
+  if (view.pinned !== null) said.unshift(make("button", { type: "button", id: "unpin", onclick: () => { pin(null); details.focus(); } }, "let go"));
   details.replaceChildren(...said);
 }
 
 function describeGroup(indices) {
-  const slot = report.components[indices[0]].slot;
-  return [make("h3", {}, `${slot}: ${plural(indices.length, "version")}, each used by one task`), definitions(indices.map((index) => [list(view.users.get(index) ?? []), `trained by ${report.components[index].trained_by}, ${plural(report.components[index].num_params, "parameter")}, ${report.components[index].digest.slice(0, 8)}`]))];
+  const slot = report.components[indices[0]].slot, here = indices.filter((index) => view.users.has(index));
+  return [make("h3", {}, `${slot}: ${plural(here.length, "version")}, each used by one task`), definitions(here.map((index) => [list(view.users.get(index) ?? []), `trained by ${report.components[index].trained_by}, ${plural(report.components[index].num_params, "parameter")}, ${report.components[index].digest.slice(0, 8)}`]))];
 }
 
 function describeComponent(index) {
@@ -248,14 +252,14 @@ function inPicture(event) {
 }
 
 function walk(key, from) {
-  const here = report.components[from], marks = [...document.querySelectorAll("#network [data-component]")].map((mark) => Number(mark.dataset.component));
+  const here = componentOf(from), marks = [...document.querySelectorAll("#network [data-component]")].map((mark) => Number(mark.dataset.component));
   const row = report.slots.indexOf(here.slot);
   if (key === "ArrowLeft" || key === "ArrowRight") {
-    const same = marks.filter((index) => report.components[index].slot === here.slot);
+    const same = marks.filter((index) => componentOf(index).slot === here.slot);
     return same[same.indexOf(from) + (key === "ArrowRight" ? 1 : -1)];
   }
   for (let other = row + (key === "ArrowDown" ? 1 : -1); other >= 0 && other < report.slots.length; other += key === "ArrowDown" ? 1 : -1) {
-    const there = marks.filter((index) => report.components[index].slot === report.slots[other]);
+    const there = marks.filter((index) => componentOf(index).slot === report.slots[other]);
     if (there.length) return there.reduce((best, index) => Math.abs(layout.places[index].x - layout.places[from].x) < Math.abs(layout.places[best].x - layout.places[from].x) ? index : best);
   }
   return undefined;
@@ -291,12 +295,14 @@ function startMoving(stage) {
     const at = inPicture(event);
     zoom(event.deltaY < 0 ? 1.15 : 1 / 1.15, at.x, at.y);
   }, { passive: false });
-  let held = null;
-  stage.addEventListener("pointerdown", (event) => { if (event.pointerType !== "touch" || view.scale !== 1) held = inPicture(event); });
+  let held = null, moved = 0;
+  stage.addEventListener("pointerdown", (event) => { if (event.pointerType !== "touch" || view.scale !== 1) held = inPicture(event); moved = 0; });
+  stage.addEventListener("click", (event) => { if (moved > 4) event.stopPropagation(); }, true);
   for (const end of ["pointerup", "pointercancel"]) window.addEventListener(end, () => { held = null; });
   stage.addEventListener("pointermove", (event) => {
     if (held === null) return;
     const at = inPicture(event);
+    moved += Math.abs(at.x - held.x) + Math.abs(at.y - held.y);
     view.x += at.x - held.x; view.y += at.y - held.y; held = at;
     move();
   });
@@ -309,7 +315,7 @@ function press(event) {
   if (event.key === "0") fit();
   const mark = event.target.closest("#network [data-component]");
   if (mark === null) return;
-  if (event.key === "Enter" || event.key === " ") { event.preventDefault(); pin({ component: Number(mark.dataset.component), group: standsFor(mark) }); }
+  if (event.key === "Enter" || event.key === " ") { event.preventDefault(); pin(mark.dataset.rival === undefined ? { component: Number(mark.dataset.component), group: standsFor(mark) } : { rival: Number(mark.dataset.rival) }); }
   if (event.key.startsWith("Arrow")) {
     event.preventDefault();
     const next = walk(event.key, Number(mark.dataset.component));

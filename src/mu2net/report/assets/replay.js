@@ -1,10 +1,12 @@
 /** Return where the components lie that only children of the replayed search have: beside the network, row by row. */
-function ghostPlaces(left, y) {
-  const next = new Map();
+function ghostPlaces(left, y, room) {
+  const next = new Map(), counts = new Map();
+  for (const component of report.replay.components) counts.set(component.slot, (counts.get(component.slot) ?? 0) + 1);
+  const pitch = Math.min(0.7 * COLUMN, room / Math.max(...counts.values(), 1));
   return report.replay.components.map((component) => {
     const column = next.get(component.slot) ?? 0;
     next.set(component.slot, column + 1);
-    return { x: left + 0.7 * COLUMN * column, y: y(component.slot) };
+    return { x: left + pitch * column, y: y(component.slot) };
   });
 }
 
@@ -13,8 +15,10 @@ function componentOf(index) { return report.components[index] ?? report.replay.c
 /** Return the children up to the generation that is shown, with the best of the population so far. */
 function rivalsSoFar() {
   const rivals = report.replay.children.map((child, number) => ({ ...child, number })).filter((child) => child.generation < view.generation);
-  const kept = rivals.filter((child) => child.is_kept);
-  return { rivals, best: kept.length ? kept.reduce((best, child) => child.quality > best.quality ? child : best) : null };
+  // The score decides, and of equal ones the newest; what was live before counts too.
+  const before = report.replay.before ?? -Infinity;
+  const best = rivals.filter((child) => child.is_kept && child.score >= before).reduce((found, child) => found === null || child.score >= found.score ? child : found, null);
+  return { rivals, best };
 }
 
 /** Draw the children of the replayed search over the network that it began with. */
@@ -28,7 +32,7 @@ function drawRivals(lines, marks, shown) {
       if (shown.has(index) || drawn.has(index)) continue;
       drawn.add(index);
       const place = layout.places[index], component = componentOf(index);
-      marks.append(make("path", { d: outline(report.replay.task, place.x, place.y, 0.6 * RADIUS), fill: stroke, class: "version", role: "button", tabindex: -1, "aria-label": `${component.slot}, trained by child ${child.id}`, ...act }, make("title", {}, `${component.slot}, trained by child ${child.id}`)));
+      marks.append(make("path", { d: outline(report.replay.task, place.x, place.y, 0.6 * RADIUS), fill: stroke, class: "version", role: "button", tabindex: -1, "aria-label": `${component.slot}, trained by child ${child.id}`, "data-component": index, onfocus: () => hint({ rival: child.number }), ...act }, make("title", {}, `${component.slot}, trained by child ${child.id}`)));
     }
   }
 }
@@ -37,18 +41,17 @@ function describeRival(number) {
   const rival = report.replay.children[number];
   const child = report.searches.find((one) => one.task === report.replay.task)?.children.find((one) => one.id === rival.id);
   const trained = rival.components.filter((index) => index >= report.components.length).map((index) => componentOf(index).slot);
-  const drawn = child?.mutations.map((one) => one.before === null ? one.name : `${one.name} ${one.before} → ${one.after}`) ?? [];
   return [make("h3", {}, rival.id), definitions([
-    ["generation", rival.generation + 1], ["validation accuracy", percent(rival.quality)], ["joined the population", rival.is_kept ? "yes" : "no"], ["parent", child?.parent ?? "–"],
-    ["components of no published path", list(trained)], ["drawn", drawn.join("; ") || "nothing"],
+    ["generation", rival.generation], ["validation accuracy", percent(rival.quality)], ["joined the population", rival.is_kept ? "yes" : "no"], ["parent", child?.parent ?? "–"],
+    ["components of no published path", list(trained)], ["drawn", child === undefined ? "not in this page" : drawnBy(child)],
   ])];
 }
 
 function setGeneration(generation) {
   view.generation = generation;
   const { rivals, best } = rivalsSoFar(), all = Number(document.getElementById("slider").max);
-  const found = best === null ? "none kept yet" : `the best has ${percent(best.quality, 1)}`;
-  document.getElementById("step").textContent = generation === 0 ? `before the search for ${report.replay.task}` : `generation ${generation} of ${all}: ${plural(rivals.length, "child")}, ${found}`;
+  const found = best === null ? (report.replay.before === null ? "none kept yet" : "the path of before is still the best") : `the best has ${percent(best.quality, 1)}`;
+  document.getElementById("step").textContent = generation === 0 ? `before the search for ${report.replay.task}` : `generation ${generation - 1} (the last is ${all - 1}): ${plural(rivals.length, "child")}, ${found}`;
   drawNetwork();
 }
 
@@ -61,7 +64,8 @@ function startReplay(stop) {
     stop();
     const isSearch = chosen.value === "search";
     view.generation = isSearch ? 0 : null;
-    view.pinned = null;
+    document.getElementById("search").value = "";
+    search("");
     if (isSearch) view.step = report.replay.step;
     slider.max = isSearch ? Math.max(...report.replay.children.map((child) => child.generation)) + 1 : report.growth.length;
     setStep(Number(slider.max));

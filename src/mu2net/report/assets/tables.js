@@ -42,6 +42,7 @@ function drawLeaderboard() {
       sorting.isDown = sorting.column === number ? !sorting.isDown : number > 0;
       sorting.column = number;
       drawLeaderboard();
+      document.querySelectorAll("#leaderboard th button")[number].focus();
     } }, title + (state === "none" ? "" : sorting.isDown ? " ↓" : " ↑"))));
   });
   const body = make("tbody");
