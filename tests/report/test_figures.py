@@ -13,7 +13,6 @@ from PIL import Image
 from mu2net.errors import ConfigError
 from mu2net.report import figures
 from mu2net.report.figures import (
-    caption,
     draw_disk,
     draw_front,
     draw_growth,
@@ -24,12 +23,11 @@ from mu2net.report.figures import (
     live_after,
     pareto_front,
     places,
-    scenes,
     spent_seconds,
     styles,
     write_figures,
-    write_film,
 )
+from mu2net.report.film import caption, scenes, write_film
 from mu2net.report.gather import gather
 from tests.report.grow import grow
 
@@ -191,4 +189,4 @@ def test_there_must_be_something_to_draw(report, tmp_path, monkeypatch):
     with pytest.raises(
         ConfigError, match=r"figures need matplotlib.figure; install it: pip install 'mu2net\[report\]'"
     ):
-        figures._figure((1.0, 1.0), lambda axes: None)
+        figures.new_figure((1.0, 1.0), lambda axes: None)

@@ -9,8 +9,10 @@ import pytest
 from mu2net.core.path import Path
 from mu2net.report.data import ChildFacts, MutationFacts, Report
 from mu2net.report.figures import best_so_far
-from mu2net.report.gather import _Components, gather, mutation_effects, student_quantile, wilson
+from mu2net.report.gather import _Components, gather
+from mu2net.report.intervals import student_quantile, wilson
 from mu2net.report.quality_facts import QualityFacts
+from mu2net.report.searches import mutation_effects
 from mu2net.store.store import Store
 from mu2net.store.transfer import import_task
 from mu2net.system.overview import summarize_tasks

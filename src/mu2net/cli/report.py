@@ -42,7 +42,8 @@ def report(
     """
     with open_system(context, system) as opened, watching(progress_console(as_json=as_json), "report") as view:
         from mu2net.nn.roots import backbone_from_config
-        from mu2net.report.figures import write_figures, write_film
+        from mu2net.report.figures import write_figures
+        from mu2net.report.film import write_film
         from mu2net.report.gather import gather
         from mu2net.report.page import render
         from mu2net.report.quality import measure_quality

@@ -2,50 +2,37 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from graphlib import TopologicalSorter
 from itertools import pairwise
-from statistics import fmean, stdev
 
 from mu2net.core.component import Component, Digest
-from mu2net.core.path import ROOT_ID, Mutation, Path
-from mu2net.core.score import Scoring, accounted_parameters, count_sharers
-from mu2net.nn.roots import backbone_from_config
+from mu2net.core.path import ROOT_ID, Path
+from mu2net.core.score import count_sharers
 from mu2net.report.data import (
-    ChildFacts,
     ComponentFacts,
-    EffectFacts,
-    Interval,
-    MutationFacts,
     ReplayFacts,
     Report,
     RivalFacts,
-    SearchFacts,
     SharingFacts,
     StepFacts,
     SystemFacts,
     TaskFacts,
 )
+from mu2net.report.intervals import wilson
 from mu2net.report.palette import OwnerFacts, owner_facts
 from mu2net.report.quality import known_quality
 from mu2net.report.quality_facts import QualityFacts
+from mu2net.report.searches import Charges, describe_search
 from mu2net.store.migrate import mu2net_version
-from mu2net.store.records import ChildRecord, CycleRecord, TaskRecord
+from mu2net.store.records import ChildRecord, TaskRecord
 from mu2net.store.store import Store
 from mu2net.store.usage import usage
 from mu2net.system.overview import summarize_child, summarize_task
 from mu2net.system.summary import added_parameters
-
-_Z = 1.959964
-"""Of a 95 % interval."""
-
-_FEWEST = 3
-"""Children of which a mean change is shown."""
-
 
 Measure = Callable[[Path], QualityFacts | None]
 """Says what a live path gets right and wrong; ``None`` where that is not known."""
@@ -79,7 +66,7 @@ def gather(store: Store, *, with_private: bool = True, measure: Measure | None =
     children = {task.name: store.children(task.name) for task in tasks}
     last = _last_search(published, children)
     visible = {name: path for name, path in known.items() if path.task is None or path.task in names}
-    searches = [_search(store, name, records, visible) for name, records in children.items()]
+    searches = [describe_search(store, name, records, visible) for name, records in children.items()]
     sizes = store.components.sizes()
     return Report(
         made_by=mu2net_version(),
@@ -198,20 +185,6 @@ def _unmeasured(path: Path) -> QualityFacts:
     return QualityFacts(task=path.task or ROOT_ID, problem=f"nobody looked at what {path.id} says; run: mu2net report")
 
 
-def wilson(share: float, count: int) -> Interval | None:
-    """Return a share with Wilson's 95 % interval (Wilson 1927, "Probable inference"); ``None`` where nothing counted.
-
-    Args:
-        share: The share, in [0, 1].
-        count: Of how many.
-    """
-    if count < 1:
-        return None
-    middle = (share + _Z**2 / (2 * count)) / (1 + _Z**2 / count)
-    half = _Z * math.sqrt(share * (1 - share) / count + _Z**2 / (4 * count**2)) / (1 + _Z**2 / count)
-    return Interval(value=share, low=max(0.0, middle - half), high=min(1.0, middle + half))
-
-
 def _tasks(
     store: Store, tasks: Sequence[TaskRecord], live: Sequence[Path], shown: _Components
 ) -> tuple[TaskFacts, ...]:
@@ -318,7 +291,7 @@ def _replay(
     rows = [summarize_child(record) for record in records]
     task = records[0].path.task or ROOT_ID
     (cycle,) = (cycle for cycle in store.cycles(task) if cycle.number == rows[0].cycle)
-    charges = _Charges(store, cycle, known)
+    charges = Charges(store, cycle, known)
     return ReplayFacts(
         task=task,
         cycle=cycle.number,
@@ -337,143 +310,3 @@ def _replay(
             for row, record in zip(rows, records, strict=True)
         ),
     )
-
-
-def _search(store: Store, task: str, records: Sequence[ChildRecord], known: Mapping[str, Path]) -> SearchFacts:
-    paths = {record.path.id: record.path for record in records}
-    charges = {cycle.number: _Charges(store, cycle, known) for cycle in store.cycles(task)}
-    ends = _ends(store.cycles(task), records)
-    children = [
-        _child(record, paths, charges[summarize_child(record).cycle], end)
-        for record, end in zip(records, ends, strict=True)
-    ]
-    live = next((record.path for record in records if record.state == "live"), None)
-    lineage: list[str] = []
-    while live is not None and live.id not in lineage:
-        lineage.append(live.id)
-        live = paths.get(live.parent_id or "")
-    return SearchFacts(
-        task=task, children=tuple(children), lineage=tuple(reversed(lineage)), effects=mutation_effects(children)
-    )
-
-
-class _Charges:
-    """What a path of a cycle is charged for size and compute: with the sharers that its cycle began with."""
-
-    def __init__(self, store: Store, cycle: CycleRecord, known: Mapping[str, Path]) -> None:
-        live = [known[name] for name in cycle.config.get("live", ()) if name in known]
-        self._others = count_sharers(path for path in live if path.task != cycle.task)
-        search = cycle.config.get("search", {})
-        s_compute = search.get("s_compute", 1.0)
-        flops = 1 if s_compute == 1.0 else backbone_from_config(store.config.backbone).anatomy.flops
-        self._scoring = Scoring(max(store.root().num_params, 1), flops, search.get("s_size", 1.0), s_compute)
-
-        own = [path for path in live if path.task == cycle.task]
-        self.before = self.score(own[-1]) if own else None
-
-    def accounted(self, path: Path) -> float:
-        return accounted_parameters(path, self._sharers(path))
-
-    def score(self, path: Path) -> float:
-        return self._scoring.score(path, self._sharers(path))
-
-    def _sharers(self, path: Path) -> dict[Digest, int]:
-        return {digest: self._others.get(digest, 0) + 1 for digest in path.digests}
-
-
-def _ends(cycles: Sequence[CycleRecord], records: Sequence[ChildRecord]) -> list[float]:
-    """Return the time of all cycles that was spent when each child was finished, in seconds.
-
-    Children of a generation train at the same time: the time of a cycle is dealt out by what each took itself.
-    """
-    rows = [summarize_child(record) for record in records]
-    taken = defaultdict[int, float](float)
-    for row in rows:
-        taken[row.cycle] += row.seconds
-    before, total = {}, 0.0
-    for cycle in cycles:
-        before[cycle.number] = total
-        total += cycle.spent_seconds
-    spent = {cycle.number: cycle.spent_seconds for cycle in cycles}
-    done, ends = defaultdict[int, float](float), []
-    for row in rows:
-        done[row.cycle] += row.seconds
-        share = done[row.cycle] / taken[row.cycle] if taken[row.cycle] else 1.0
-        ends.append(before[row.cycle] + spent[row.cycle] * share)
-    return ends
-
-
-def _child(record: ChildRecord, paths: Mapping[str, Path], charges: _Charges, end: float) -> ChildFacts:
-    row, path = summarize_child(record), record.path
-    parent = paths.get(row.parent_id)
-    return ChildFacts(
-        id=row.id,
-        cycle=row.cycle,
-        generation=row.generation,
-        parent=row.parent_id,
-        quality=row.quality,
-        score=charges.score(path),
-        change=None if parent is None else row.quality - parent.quality,
-        validations=row.validations,
-        end=end,
-        seconds=row.seconds,
-        trained_params=row.num_trained,
-        accounted_params=charges.accounted(path),
-        flops=path.metrics.flops if path.metrics else 0,
-        num_params=path.num_params,
-        is_kept=row.is_kept,
-        is_live=row.is_live,
-        mutations=tuple(_mutation(mutation) for mutation in row.mutations),
-        hparams=dict(row.hparams),
-    )
-
-
-def _mutation(mutation: Mutation) -> MutationFacts:
-    return MutationFacts(name=mutation.name, before=mutation.before, after=mutation.after, is_forced=mutation.is_forced)
-
-
-def mutation_effects(children: Iterable[ChildFacts]) -> tuple[EffectFacts, ...]:
-    """Return what every kind of mutation did for the children that drew it; the best first.
-
-    A child draws several mutations at once, so a mean says what went along with a mutation, not what it caused. The
-    intervals are Student's; kinds that fewer than three children drew are left out, because theirs would say nothing.
-
-    Args:
-        children: Sampled children, of one task or of several.
-    """
-    changes: dict[str, list[float]] = defaultdict(list)
-    for child in children:
-        if child.change is not None:
-            for kind in {_kind(mutation) for mutation in child.mutations if not mutation.is_forced}:
-                changes[kind].append(child.change)
-    found = [_effect(kind, values) for kind, values in changes.items() if len(values) >= _FEWEST]
-    return tuple(sorted(found, key=lambda effect: (-effect.mean, effect.kind)))
-
-
-def _kind(mutation: MutationFacts) -> str:
-    """Return a hyperparameter by its name, and all that happens to slots by what happens."""
-    return mutation.name if mutation.name.startswith("hp:") else mutation.name.partition(":")[0]
-
-
-def student_quantile(degrees: int) -> float:
-    """Return the 97.5 % quantile of Student's distribution, to 1 % from two degrees of freedom on.
-
-    Cornish-Fisher expansion about the normal quantile (Abramowitz and Stegun, 26.7.5).
-
-    Args:
-        degrees: Degrees of freedom, at least 2.
-    """
-    z = _Z
-    terms = (
-        z,
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    )
-    return sum(term / float(degrees) ** power for power, term in enumerate(terms))
-
-
-def _effect(kind: str, changes: Sequence[float]) -> EffectFacts:
-    mean, half = fmean(changes), student_quantile(len(changes) - 1) * stdev(changes) / math.sqrt(len(changes))
-    return EffectFacts(kind=kind, count=len(changes), mean=mean, low=mean - half, high=mean + half)
