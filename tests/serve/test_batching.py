@@ -9,6 +9,7 @@ from concurrent.futures import wait
 import numpy as np
 import pytest
 
+from mu2net.serve import batching
 from mu2net.serve.batching import Batcher, BusyError, ClosedError, ExpiredError
 from mu2net.system.classifier import Classified
 
@@ -210,8 +211,17 @@ def test_an_end_without_patience_fails_what_waits(fake, make):
     batcher = make()
     first = held(fake, batcher)
     waiting = batcher.submit("e", [1], ["a"], 20)
+    threading.Timer(0.4, fake.gate.set).start()
     assert not batcher.close(0.05)
     with pytest.raises(ClosedError, match="before it came to this request"):
         waiting.result(0)
-    fake.gate.set()
-    assert plain(first.result(20)) == [{"a": [0, 1]}]
+    assert first.done(), "what is being computed is finished: a process must not end within it"
+    assert plain(first.result(0)) == [{"a": [0, 1]}]
+
+
+def test_the_end_does_not_wait_for_ever(fake, make, monkeypatch):
+    monkeypatch.setattr(batching, "_LAST_SECONDS", 0.1)
+    batcher = make()
+    first = held(fake, batcher)
+    assert not batcher.close(0.0)
+    assert not first.done()

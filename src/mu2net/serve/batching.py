@@ -16,6 +16,9 @@ from mu2net.system.classifier import Classified, Classifier, Edition, LogitArray
 ImageLogits = dict[str, LogitArray]
 """For every task, the logits of one image, shape ``[classes]``."""
 
+_LAST_SECONDS = 5.0
+"""How long the end waits for a batch that is being computed, in seconds."""
+
 
 class BusyError(Mu2NetError):
     """More images wait than the queue holds.
@@ -156,6 +159,8 @@ class Batcher:
     def close(self, timeout: float | None = None) -> bool:
         """Answer what waits, take nothing more, and return whether all was answered.
 
+        What is being computed is finished in any case, if it takes no more than some seconds.
+
         Args:
             timeout: How long to wait for that, in seconds; what still waits then gets a ``ClosedError``.
         """
@@ -167,6 +172,8 @@ class Batcher:
             left, self._items = list(self._items), deque()
         for job, _ in left:
             _fail(job, ClosedError("the server stopped before it came to this request; try again"))
+        # A thread that is within native code when the interpreter ends would abort the process.
+        self._thread.join(_LAST_SECONDS)
         return not left and not self._thread.is_alive()
 
     def _run(self) -> None:
