@@ -72,7 +72,7 @@ def two(shared_store):
 
 
 def pids(executor):
-    return [process.pid for process, _ in executor._workers]
+    return [worker.pid for worker in executor._workers]
 
 
 def is_running(pid):
@@ -188,7 +188,7 @@ def test_workers_live_in_sessions_of_their_own(shared_store, two):
     """So a Ctrl-C of the terminal reaches only the process that started them."""
     train(two, make_group(shared_store, 2))
     assert len(pids(two)) == 2
-    assert all(os.getsid(pid) == pid != os.getsid(0) for pid in pids(two))
+    assert all(os.getsid(pid) != os.getsid(0) for pid in pids(two))
 
 
 def environment_of(pid):

@@ -12,7 +12,7 @@ import pytest
 
 from mu2net.errors import DataError, StoreError, WorkerError
 from mu2net.search import worker
-from mu2net.search.worker import Failure, Order, main
+from mu2net.search.worker import Failure, Order, Ready, main
 from mu2net.train.group import TrainConfig
 
 WAIT = 60
@@ -76,7 +76,7 @@ def any_order(monkeypatch):
 def test_whatever_training_raises_is_answered_and_the_worker_goes_on(store, monkeypatch, capfd, error, where):
     monkeypatch.setattr(worker, where, fail_with(error))
     with serving(store) as connection:
-        assert answer(connection) == "ready"
+        assert answer(connection) == Ready(os.getpid())
         for _ in range(2):
             connection.send(ORDER)
             check(answer(connection), error)
@@ -94,7 +94,7 @@ def test_whatever_the_start_raises_is_answered(store, monkeypatch, capfd, error)
 def test_errors_on_purpose_arrive_as_they_are(store, monkeypatch):
     monkeypatch.setattr(worker, "train_group", fail_with(DataError("task 'one' has no images")))
     with serving(store) as connection:
-        assert answer(connection) == "ready"
+        assert answer(connection) == Ready(os.getpid())
         connection.send(ORDER)
         failure = answer(connection)
     assert (type(failure.error), str(failure.error)) == (DataError, "task 'one' has no images")
@@ -114,7 +114,7 @@ def test_a_worker_whose_other_end_is_closed_ends_without_a_word(store, monkeypat
 
     monkeypatch.setattr(worker, "train_group", tell_nobody)
     with serving(store) as connection:
-        assert answer(connection) == "ready"
+        assert answer(connection) == Ready(os.getpid())
         connection.send(ORDER)
         assert started.wait(WAIT)
         connection.close()

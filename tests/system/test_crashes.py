@@ -196,13 +196,14 @@ def test_the_command_with_worker_processes(copy_of):
     ]
     process = run(COMMAND, *arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_until(lambda: store.history("one") or process.poll() is not None)
-    workers = children_of(process.pid)
+    (server,) = children_of(process.pid)
+    workers = children_of(server)
     process.kill()
     assert process.wait() == -signal.SIGKILL
     assert 1 <= len(store.history("one")) < 6
     assert store.live_path("one") is None
     assert len(workers) == 2
-    wait_until(lambda: all(ended(worker) for worker in workers))
+    wait_until(lambda: all(ended(pid) for pid in (server, *workers)))
     again = run(COMMAND, *arguments, "--workers", "1", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     output, _ = again.communicate(timeout=200)
     assert again.returncode == 0, output

@@ -111,3 +111,25 @@ def test_a_later_loss_that_is_not_finite_undoes_the_earlier_ones():
     assert head.weight.grad is None
     optimizer.step([loss_of(head, 0.5)], 0.1)
     assert weights(head) == pytest.approx([1 - 0.1 * 0.5])
+
+
+@pytest.mark.parametrize(("momentum", "is_nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
+def test_steps_have_the_bits_of_pytorchs_optimiser(momentum, is_nesterov):
+    ours, theirs = module(0.5, -1.25, 3.0), module(0.5, -1.25, 3.0)
+    optimizer = SlotOptimizer({"head": ours}, momentum=momentum, is_nesterov=is_nesterov, inherited={})
+    reference = torch.optim.SGD(theirs.parameters(), lr=0.3, momentum=momentum, nesterov=is_nesterov, fused=True)
+    for number in range(5):
+        slope = (0.1 * number, 0.3, -0.2)
+        optimizer.step([loss_of(ours, *slope)], 0.3)
+        reference.zero_grad()
+        loss_of(theirs, *slope).backward()
+        reference.step()
+    assert torch.equal(ours.weight, theirs.weight)
+
+
+def test_a_parameter_without_a_gradient_stays_as_it_is():
+    used, unused = module(1.0), module(2.0)
+    slots = {"block_00": unused, "head": used}
+    SlotOptimizer(slots, momentum=0.5, is_nesterov=False, inherited={}).step([loss_of(used, 0.5)], 0.1)
+    assert weights(unused) == [2.0]
+    assert weights(used) == pytest.approx([0.95])

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from mu2net.nn.frozen import Derived
 from mu2net.nn.relu6 import relu6_
-from mu2net.nn.small_maps import arithmetic, is_small, tap_placement
+from mu2net.nn.small_maps import arithmetic, is_as_published, is_small, tap_placement
 
 BATCH_NORM_EPS = 1e-3
 """Epsilon of all batch norms, as in the published weights."""
@@ -47,7 +47,7 @@ class SameConv2d(nn.Conv2d):
         The statistics are constants, so this is the same function, with the same gradients, and spares a pass over the
         maps.
         """
-        if maps_BCHW.is_meta or torch.compiler.is_compiling():
+        if is_as_published(maps_BCHW):
             return self._convolve_plainly(maps_BCHW, *self._fold(norm))
         size = (maps_BCHW.shape[-2], maps_BCHW.shape[-1])
         kernel, shift = self._folded(norm, lambda kernel: self._fit(kernel, size), size)

@@ -13,7 +13,9 @@ maps, and large ones stay in float32; it has to be asked for, see ``nn.precision
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from functools import lru_cache
 
 import torch
@@ -22,6 +24,26 @@ from mu2net.nn.precision import autocast
 
 _MOST_POSITIONS = 64
 _FEWEST_IMAGES = 8
+_AS_PUBLISHED: ContextVar[bool] = ContextVar("convolutions as they are published", default=False)
+
+
+@contextmanager
+def as_published() -> Iterator[None]:
+    """Compute the convolutions inside the block as they are published, in this thread: for counting, it is slower."""
+    token = _AS_PUBLISHED.set(True)
+    try:
+        yield
+    finally:
+        _AS_PUBLISHED.reset(token)
+
+
+def is_as_published(maps_BCHW: torch.Tensor) -> bool:
+    """Return whether a convolution computes these maps as it is published, whatever is faster.
+
+    Args:
+        maps_BCHW: What enters it.
+    """
+    return maps_BCHW.is_meta or _AS_PUBLISHED.get() or torch.compiler.is_compiling()
 
 
 def is_small(maps_BCHW: torch.Tensor) -> bool:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
-import subprocess
-import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from typing import Any, Protocol, Self
 
 import torch
 
 from mu2net.core.anatomy import Anatomy
 from mu2net.errors import WorkerError
+from mu2net.search.processes import WorkerProcess, end_workers, start_workers
 from mu2net.search.worker import Failure, Order, Stop
 from mu2net.store.store import Store
 from mu2net.train.activation_cache import ActivationCache
@@ -29,13 +27,6 @@ from mu2net.train.session import train_group
 
 _LOG = logging.getLogger(__name__)
 _POLL_SECONDS = 0.1
-
-_ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(128 * 2**20)}
-"""Lets glibc keep freed activations for the next step, at most about 128 MiB per worker.
-
-By its own rule it returns many of them to the system, which then clears their pages anew in every step
-(docs/performance.md has what that takes). Other C libraries do not read these variables; a user's own values win.
-"""
 
 
 class Executor(Protocol):
@@ -109,7 +100,7 @@ class ProcessExecutor:
         self._greeting = (str(store.directory), task, cache_limit)
         self._warned: set[str] = set()
         self._size = workers
-        self._workers: list[tuple[subprocess.Popen[bytes], Connection]] = []
+        self._workers: list[WorkerProcess] = []
 
     def __enter__(self) -> Self:
         return self
@@ -124,11 +115,7 @@ class ProcessExecutor:
 
     def close(self) -> None:
         """End all workers."""
-        for process, connection in self._workers:
-            connection.close()
-            process.terminate()
-        for process, _ in self._workers:
-            process.wait()
+        end_workers(self._workers)
         self._workers.clear()
 
     def submit(
@@ -159,7 +146,7 @@ class ProcessExecutor:
         return split_jobs(group.jobs, parts, group.backbone.anatomy, are_timed=is_timed)
 
     def _collect(self, orders: deque[Order], observer: Observer, should_stop: StopCheck) -> Iterator[TrainedChild]:
-        idle: dict[Any, int] = {connection: number for number, (_, connection) in enumerate(self._workers)}
+        idle: dict[Any, int] = {worker.connection: number for number, worker in enumerate(self._workers)}
         busy: dict[Any, int] = {}
         signal: StopSignal = "no"
         told: StopSignal = "no"
@@ -185,11 +172,12 @@ class ProcessExecutor:
                 if isinstance(message, BatchDone | IntervalDone):
                     observer(message)
                     continue
+                if isinstance(message, TrainedChild):
+                    yield unpack(message)
+                    continue
                 idle[connection] = busy.pop(connection)
                 if isinstance(message, Failure):
                     failures.append(message.error)
-                else:
-                    yield from (unpack(child) for child in message)
         if failures:
             raise failures[0]
         if signal == "now":
@@ -201,7 +189,7 @@ class ProcessExecutor:
             self._warned.add(event.text)
             _LOG.warning("%s", event.text)
 
-    def _send(self, connection: Any, busy: dict[Any, int], message: Order | Stop) -> None:
+    def _send(self, connection: Any, busy: dict[Any, int], message: object) -> None:
         try:
             connection.send(message)
         except (BrokenPipeError, ConnectionResetError):
@@ -215,31 +203,19 @@ class ProcessExecutor:
 
     def _lost(self, number: int) -> WorkerError:
         """End all workers, and return the error for one that ended by itself."""
-        process = self._workers[number][0]
-        code = process.wait()
+        worker = self._workers[number]
         self.close()
+        code = worker.exit_code()
         return WorkerError(
-            f"worker process {process.pid} ended with exit code {code} before it answered; "
+            f"worker process {worker.pid} ended with exit code {code} before it answered; "
             "what was recorded before is safe. If memory ran out, use fewer workers or a smaller batch size"
         )
 
     def _start(self, observer: Observer, should_stop: StopCheck) -> None:
-        for _ in range(self._size):
-            ours, theirs = Pipe()
-            code = f"from mu2net.search.worker import main; main({theirs.fileno()})"
-            environment = {
-                **_ALLOCATOR,
-                **os.environ,
-                "OMP_NUM_THREADS": "1",
-                "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-            }
-            process = subprocess.Popen(  # noqa: S603 (our own module)
-                [sys.executable, "-c", code], pass_fds=[theirs.fileno()], start_new_session=True, env=environment
-            )
-            theirs.close()
-            ours.send(self._greeting)
-            self._workers.append((process, ours))
-        waiting: dict[Any, int] = {connection: number for number, (_, connection) in enumerate(self._workers)}
+        self._workers = start_workers(self._size)
+        waiting: dict[Any, int] = {worker.connection: number for number, worker in enumerate(self._workers)}
+        for connection in list(waiting):
+            self._send(connection, waiting, self._greeting)
         while waiting:
             if should_stop() == "now":
                 self.close()
@@ -253,7 +229,7 @@ class ProcessExecutor:
                 if isinstance(answer, Failure):
                     self.close()
                     raise answer.error
-                del waiting[connection]
+                self._workers[waiting.pop(connection)].pid = answer.pid
 
 
 def _decode_once(group: TrainGroup) -> None:

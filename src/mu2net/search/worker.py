@@ -50,6 +50,22 @@ class Stop:
 
 
 @dataclass(frozen=True)
+class Ready:
+    """A worker has started, and waits for orders.
+
+    Args:
+        pid: Its process id.
+    """
+
+    pid: int
+
+
+@dataclass(frozen=True)
+class Done:
+    """An order is done: its children were sent, one message each."""
+
+
+@dataclass(frozen=True)
 class Failure:
     """An error that ended an order, or the start of a worker.
 
@@ -138,7 +154,9 @@ class _Worker:
                 observer=self._tell,
                 should_stop=self._should_stop,
             )
-            answer: list[TrainedChild] | Failure = [pack(child) for child in trained]
+            for child in trained:
+                self._connection.send(pack(child))
+            answer: Done | Failure = Done()
         except (
             Exception
         ) as error:  # where the other end is closed, the failure cannot be sent either, and ``main`` ends
@@ -180,7 +198,7 @@ def main(descriptor: int) -> None:
             except Exception as error:
                 connection.send(Failure.of(error))
                 return
-            connection.send("ready")
+            connection.send(Ready(os.getpid()))
             worker.serve()
     except (EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
         return

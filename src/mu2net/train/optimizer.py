@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import torch
 from torch import nn
+from torch.optim.sgd import sgd
 
 from mu2net.errors import ConfigError
 from mu2net.nn.backbone import Tensors
@@ -46,20 +47,11 @@ class SlotOptimizer:
         self._parameters = [value for named in self._slots.values() for value in named.values()]
         if not self._parameters:
             raise ConfigError("a child trains no parameters; at least its head must be cloned or fresh")
-        device = self._parameters[0].device
-        self._sgd = torch.optim.SGD(
-            self._parameters,
-            lr=0.0,
-            momentum=momentum,
-            nesterov=is_nesterov and momentum > 0,
-            fused=device.type in _FUSED_DEVICES,
-        )
+        self._momentum, self._is_nesterov = momentum, is_nesterov and momentum > 0
+        self._is_fused = self._parameters[0].device.type in _FUSED_DEVICES
         self._buffers = {
             slot: _momentum_buffers(slot, named, inherited.get(slot)) for slot, named in self._slots.items()
         }
-        for slot, named in self._slots.items():
-            for name, parameter in named.items():
-                self._sgd.state[parameter]["momentum_buffer"] = self._buffers[slot][name]
 
     @torch.no_grad()
     def restore(self, parameters: Mapping[str, Tensors], momentum: Mapping[str, Tensors]) -> None:
@@ -96,11 +88,37 @@ class SlotOptimizer:
             norm = nn.utils.clip_grad_norm_(self._parameters, MAX_GRADIENT_NORM)
             if not bool(torch.isfinite(norm)):
                 return None
-            self._sgd.param_groups[0]["lr"] = lr
-            self._sgd.step()
+            self._descend(lr)
             return total
         finally:
-            self._sgd.zero_grad(set_to_none=True)
+            for parameter in self._parameters:
+                parameter.grad = None
+
+    @torch.no_grad()
+    def _descend(self, lr: float) -> None:
+        """Move all parameters that have a gradient.
+
+        ``torch.optim.SGD`` computes the same, but the first object of it imports ``torch._dynamo``, which takes 70 MiB
+        and most of a second in every worker.
+        """
+        buffers = [buffer for named in self._buffers.values() for buffer in named.values()]
+        moved = [
+            (parameter, parameter.grad, buffer)
+            for parameter, buffer in zip(self._parameters, buffers, strict=True)
+            if parameter.grad is not None
+        ]
+        sgd(
+            [parameter for parameter, _, _ in moved],
+            [gradient for _, gradient, _ in moved],
+            [buffer for _, _, buffer in moved] if self._momentum else [],
+            fused=self._is_fused,
+            weight_decay=0.0,
+            momentum=self._momentum,
+            lr=lr,
+            dampening=0.0,
+            nesterov=self._is_nesterov,
+            maximize=False,
+        )
 
     def momentum(self) -> dict[str, Tensors]:
         """Return copies of the momentum buffers by slot and parameter name, contiguous float32 on the CPU."""
