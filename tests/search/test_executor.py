@@ -199,12 +199,14 @@ def environment_of(pid):
 def test_workers_keep_freed_memory_for_the_next_step_unless_the_user_says_otherwise(shared_store, monkeypatch):
     """Memory that glibc returns to the system is cleared anew at the next use, which takes a quarter of a step."""
     monkeypatch.delenv("MALLOC_MMAP_THRESHOLD_", raising=False)
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")
     with ProcessExecutor(shared_store, "one", 1) as executor:
         train(executor, make_group(shared_store, 1))
         environment = environment_of(*pids(executor))
     assert int(environment["MALLOC_MMAP_THRESHOLD_"]) == 32 * 2**20
     assert environment["MALLOC_TRIM_THRESHOLD_"] == "65536"
+    assert environment["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=1"
     assert environment["OMP_NUM_THREADS"] == "1"
 
 

@@ -10,8 +10,12 @@ from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 
-_ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(128 * 2**20)}
-"""Lets glibc keep freed activations for the next step, at most about 128 MiB per worker.
+_ALLOCATOR = {
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
+    "MALLOC_TRIM_THRESHOLD_": str(128 * 2**20),
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+}
+"""Lets glibc keep freed activations for the next step, at most about 128 MiB per worker, in huge pages.
 
 By its own rule it returns many of them to the system, which then clears their pages anew in every step
 (docs/performance.md has what that takes). Other C libraries do not read these variables; a user's own values win.
