@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch._dynamo
 
 from mu2net.search.events import GenerationStarted
 from mu2net.search.executor import LocalExecutor

@@ -24,6 +24,8 @@ from mu2net.search.cycle import Cycle, Workshop
 from mu2net.search.events import StopRequest
 from mu2net.search.executor import Executor, LocalExecutor
 from mu2net.search.images import CACHE_NAME, load_recorded_task
+from mu2net.search.processes import end_workers, start_workers
+from mu2net.search.worker import Ready
 from mu2net.store.config import SystemConfig
 from mu2net.store.records import CycleRecord, NewComponent, TaskRecord
 from mu2net.store.store import Store
@@ -139,3 +141,25 @@ def make_lab() -> Callable[..., Laboratory]:
 @pytest.fixture
 def new_task() -> Callable[..., None]:
     return add_task
+
+
+@pytest.fixture
+def start(store):
+    """Starts workers that have opened the system; ends them."""
+    started = []
+
+    def begin(count):
+        workers = start_workers(count)
+        started.append(workers)
+        for worker in workers:
+            worker.connection.send((str(store.directory), "one", 0))
+        for worker in workers:
+            assert worker.connection.poll(60)
+            ready = worker.connection.recv()
+            assert isinstance(ready, Ready)
+            worker.pid = ready.pid
+        return workers
+
+    yield begin
+    for workers in started:
+        end_workers(workers)

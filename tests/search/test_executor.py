@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -29,6 +28,7 @@ from mu2net.store.store import Store
 from mu2net.train.child import ChildJob
 from mu2net.train.events import BatchDone, IntervalDone, TrainingStopped
 from mu2net.train.group import TrainConfig, TrainGroup
+from tests.processes import is_running, wait_until
 
 
 def make_group(store, size=3, **config):
@@ -73,21 +73,6 @@ def two(shared_store):
 
 def pids(executor):
     return [worker.pid for worker in executor._workers]
-
-
-def is_running(pid):
-    """Whether a process runs; one that has ended and only waits to be asked for its exit code does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def wait_until(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.05)
 
 
 def test_children_do_not_depend_on_where_they_train(shared_store, two):
@@ -182,13 +167,6 @@ def test_an_error_that_nobody_foresaw_is_a_clear_one_here_too(shared_store, capf
         assert pids(one) == before
     assert "Traceback" in caught.value.__notes__[0]
     assert "Traceback" not in capfd.readouterr().err
-
-
-def test_workers_live_in_sessions_of_their_own(shared_store, two):
-    """So a Ctrl-C of the terminal reaches only the process that started them."""
-    train(two, make_group(shared_store, 2))
-    assert len(pids(two)) == 2
-    assert all(os.getsid(pid) != os.getsid(0) for pid in pids(two))
 
 
 def environment_of(pid):

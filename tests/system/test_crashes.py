@@ -7,13 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from mu2net.store.store import Store
 from mu2net.system import System
+from tests.processes import children_of, is_running, wait_until
 
 OPTIONS = {
     "agent": "mu2net",
@@ -28,7 +28,6 @@ OPTIONS = {
 
 KILLED_AGAIN_AND_AGAIN = """
 import json, os, signal, sys
-import torch._dynamo  # the optimizer does: once here, instead of once in every fork
 from mu2net.search.executor import LocalExecutor
 from mu2net.search.images import open_activations
 from mu2net.store import recording
@@ -155,34 +154,6 @@ needs_proc = pytest.mark.skipif(
 COMMAND = "from mu2net.cli import main; main()"
 
 
-def children_of(pid):
-    """The processes that a process started."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdecimal():
-            try:
-                fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if int(fields[1]) == pid and fields[0] != "Z":
-                found.append(int(folder.name))
-    return found
-
-
-def wait_until(condition, seconds=100):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.01)
-
-
-def ended(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
-
-
 @pytest.mark.thorough
 @needs_proc
 def test_the_command_with_worker_processes(copy_of):
@@ -203,7 +174,7 @@ def test_the_command_with_worker_processes(copy_of):
     assert 1 <= len(store.history("one")) < 6
     assert store.live_path("one") is None
     assert len(workers) == 2
-    wait_until(lambda: all(ended(pid) for pid in (server, *workers)))
+    wait_until(lambda: not any(is_running(pid) for pid in (server, *workers)))
     again = run(COMMAND, *arguments, "--workers", "1", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     output, _ = again.communicate(timeout=200)
     assert again.returncode == 0, output
