@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from mu2net.nn.assign import assign
-from mu2net.nn.convolution import BATCH_NORM_EPS, ConvHead, FrozenBatchNorm, InvertedResidual, SameConv2d, Stem
+from mu2net.nn.batch_norm import BATCH_NORM_EPS, FrozenBatchNorm
+from mu2net.nn.convolution import ConvHead, InvertedResidual, SameConv2d, Stem
 from mu2net.nn.precision import autocast
 
 
@@ -105,17 +106,20 @@ def test_leaving_out_taps_changes_neither_maps_nor_gradients(kernel: int, stride
             torch.testing.assert_close(gradient, its, rtol=1e-3, atol=1e-3)
 
 
-def random_block(inputs: int, outputs: int, kernel: int, stride: int, seed: int = 0) -> InvertedResidual:
-    """Return a block in double precision with random parameters and statistics."""
+def drawn(module, seed: int = 0):
+    """Return a module in double precision with random parameters and statistics."""
     generator = torch.Generator().manual_seed(seed)
-    blank = InvertedResidual(inputs, outputs, kernel, stride, 6)
     tensors = {}
-    for name, tensor in blank.state_dict().items():
+    for name, tensor in module.state_dict().items():
         scale = max(tensor[0].numel(), 1) ** -0.5 if tensor.ndim > 1 else 1.0
         tensors[name] = scale * torch.randn(tensor.shape, generator=generator)
         if name.endswith("running_var"):
             tensors[name] = tensors[name].abs() + 0.5
-    return assign(blank, tensors, "a block").double()
+    return assign(module, tensors, "a module").double()
+
+
+def random_block(inputs: int, outputs: int, kernel: int, stride: int) -> InvertedResidual:
+    return drawn(InvertedResidual(inputs, outputs, kernel, stride, 6))
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (5, 1), (3, 2), (5, 2)])
@@ -137,6 +141,64 @@ def test_small_maps_give_what_convolutions_give(kernel, stride, size, monkeypatc
         torch.testing.assert_close(gradient, its, atol=1e-9, rtol=0)
 
 
+@pytest.mark.parametrize("size", [(3, 3), (1, 1), (2, 5)])
+def test_the_last_convolution_gives_the_same_with_products(size, monkeypatch):
+    head = drawn(ConvHead(6, 10)).double().requires_grad_(True)
+    generator = torch.Generator().manual_seed(1)
+    maps = torch.randn(8, 6, *size, generator=generator, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(8, 10, generator=generator, dtype=torch.float64)
+    results = []
+    for small in (True, False):
+        monkeypatch.setattr("mu2net.nn.convolution.is_small", lambda _, small=small: small)
+        output = head(maps)
+        results.append((output, torch.autograd.grad((output * weights).sum(), [maps, *head.parameters()])))
+    (output, gradients), (expected, their_gradients) = results
+    assert output.std() > 0
+    torch.testing.assert_close(output, expected, atol=1e-10, rtol=0)
+    for gradient, its in zip(gradients, their_gradients, strict=True):
+        assert its.abs().max() > 0
+        torch.testing.assert_close(gradient, its, atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: random_block(16, 16, 5, 1), lambda: random_block(16, 24, 3, 2), lambda: drawn(ConvHead(16, 24))],
+)
+def test_gradients_in_bfloat16_stay_near_and_have_the_types_of_what_they_are_for(make):
+    module = make().float().requires_grad_(True)
+    maps = torch.randn(16, 16, 4, 4, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    gradients = {}
+    for precision in ("float32", "bfloat16"):
+        with autocast(torch.device("cpu"), precision):
+            output = module(maps)
+        weights = torch.randn(output.shape, generator=torch.Generator().manual_seed(2))
+        gradients[precision] = torch.autograd.grad((output.float() * weights).sum(), [maps, *module.parameters()])
+    for gradient, its in zip(gradients["bfloat16"], gradients["float32"], strict=True):
+        assert gradient.dtype == torch.float32
+        assert (gradient - its).norm() < 0.1 * its.norm()
+
+
+def test_only_what_trains_has_gradients():
+    block, head = random_block(4, 4, 3, 1).float().requires_grad_(False), drawn(ConvHead(4, 6)).float()
+    maps = torch.randn(8, 4, 4, 4)
+    head.requires_grad_(True)
+    head(block(maps)).sum().backward()
+    assert all(parameter.grad is None for parameter in block.parameters())
+    assert all(parameter.grad is not None for parameter in head.parameters())
+    entering = maps.clone().requires_grad_(True)
+    head.requires_grad_(False)
+    (gradient,) = torch.autograd.grad(head(block(entering)).sum(), [entering])
+    assert gradient.abs().max() > 0
+
+
+@pytest.mark.parametrize("make", [lambda: random_block(4, 4, 3, 1), lambda: drawn(ConvHead(4, 6))])
+def test_what_is_no_number_stays_so(make):
+    module, maps = make().float(), torch.randn(8, 4, 4, 4)
+    maps[3, 1, 2, 2] = float("nan")
+    assert module(maps)[3].isnan().any()
+    assert module(maps)[2].isfinite().all()
+
+
 def test_small_maps_are_computed_without_convolutions_and_stay_channels_last(monkeypatch):
     block = random_block(4, 6, 5, 2).float()
     maps = torch.randn(8, 4, 6, 6).contiguous(memory_format=torch.channels_last)
@@ -148,8 +210,8 @@ def test_small_maps_are_computed_without_convolutions_and_stay_channels_last(mon
     torch.testing.assert_close(output, expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("size", [4, 12])
-def test_a_frozen_block_folds_its_batch_norms_once(size, monkeypatch):
+@pytest.mark.parametrize(("size", "again"), [(4, 3), (12, 1)])
+def test_a_frozen_block_folds_its_batch_norms_once(size, again, monkeypatch):
     block, folds = random_block(4, 4, 3, 1).float(), []
     affine = FrozenBatchNorm.affine
     monkeypatch.setattr(FrozenBatchNorm, "affine", lambda self: folds.append(self) or affine(self))
@@ -160,10 +222,10 @@ def test_a_frozen_block_folds_its_batch_norms_once(size, monkeypatch):
     with torch.no_grad():
         block.project_bn.bias.add_(1)
     torch.testing.assert_close(block(maps), first + 1)
-    assert len(folds) == 4
+    assert len(folds) == 3 + again
     block.requires_grad_(True)
     block(maps)
-    assert len(folds) == 7
+    assert len(folds) == 6 + again
 
 
 @pytest.mark.parametrize("size", [4, 12])

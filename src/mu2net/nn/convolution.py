@@ -6,18 +6,15 @@ fastest channels-last.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from mu2net.nn.batch_norm import FrozenBatchNorm
 from mu2net.nn.frozen import Derived
+from mu2net.nn.products import BlockMatrices, Layer, block_matrices, compute_block, compute_pooled, pooled_matrix
 from mu2net.nn.relu6 import relu6_
-from mu2net.nn.small_maps import arithmetic, is_as_published, is_small, tap_placement
-
-BATCH_NORM_EPS = 1e-3
-"""Epsilon of all batch norms, as in the published weights."""
+from mu2net.nn.small_maps import arithmetic, is_as_published, is_small, multiplied_dtype
 
 
 class SameConv2d(nn.Conv2d):
@@ -50,42 +47,13 @@ class SameConv2d(nn.Conv2d):
         if is_as_published(maps_BCHW):
             return self._convolve_plainly(maps_BCHW, *self._fold(norm))
         size = (maps_BCHW.shape[-2], maps_BCHW.shape[-1])
-        kernel, shift = self._folded(norm, lambda kernel: self._fit(kernel, size), size)
-        return self._convolve(maps_BCHW, kernel, shift)
-
-    def matrix(self, norm: FrozenBatchNorm) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return a 1x1 convolution and its batch norm as a matrix ``[outputs, inputs]`` and a shift ``[outputs]``."""
-        return self._folded(norm, lambda kernel: kernel.flatten(1), "matrix")
-
-    def matrices(self, norm: FrozenBatchNorm, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return a depthwise convolution and its batch norm as one matrix per channel and a shift ``[channels]``.
-
-        Args:
-            norm: The batch norm.
-            height: Height of the input.
-            width: Width of the input.
-
-        Returns:
-            Matrices from the positions of the input to those of the output, ``[channels, inputs, outputs]``; the shift.
-        """
-
-        def place(kernel: torch.Tensor) -> torch.Tensor:
-            placement = tap_placement(self.kernel_size[0], self.stride[0], height, width).to(kernel.dtype)
-            return torch.mm(kernel.flatten(1), placement).view(len(kernel), height * width, -1)
-
-        return self._folded(norm, place, ("matrices", height, width))
-
-    def _folded(
-        self, norm: FrozenBatchNorm, arrange: Callable[[torch.Tensor], torch.Tensor], key: Hashable
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the arranged kernel that convolves and normalises at once, and the shift of every output channel."""
 
         def compute() -> tuple[torch.Tensor, torch.Tensor]:
             kernel, shift = self._fold(norm)
-            return arrange(kernel), shift
+            return self._fit(kernel, size), shift
 
         sources = (self.weight, norm.weight, norm.bias, norm.running_mean, norm.running_var)
-        return self._derived.get(sources, compute, key)
+        return self._convolve(maps_BCHW, *self._derived.get(sources, compute, size))
 
     def _fold(self, norm: FrozenBatchNorm) -> tuple[torch.Tensor, torch.Tensor]:
         scale, shift = norm.affine()
@@ -134,43 +102,6 @@ class SameConv2d(nn.Conv2d):
         return (before - first, after), slice(first, last)
 
 
-class FrozenBatchNorm(nn.Module):
-    """Batch norm that always uses its stored statistics: buffers, while scale and bias are parameters.
-
-    Args:
-        channels: Number of channels.
-    """
-
-    running_mean: torch.Tensor
-    running_var: torch.Tensor
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(channels, device="meta"))
-        self.bias = nn.Parameter(torch.empty(channels, device="meta"))
-        self.register_buffer("running_mean", torch.empty(channels, device="meta"))
-        self.register_buffer("running_var", torch.empty(channels, device="meta"))
-
-    def affine(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the factor and the shift of every channel, each of shape ``[C]``."""
-        scale = self.weight * torch.rsqrt(self.running_var + BATCH_NORM_EPS)
-        return scale, self.bias - self.running_mean * scale
-
-    @torch.no_grad()
-    def measured(self, maps_BCHW: torch.Tensor) -> torch.Tensor:
-        """Take the statistics of some feature maps for its own, and return the maps normalised with them."""
-        variance, mean = torch.var_mean(maps_BCHW, dim=(0, 2, 3))
-        self.running_mean.copy_(mean)
-        self.running_var.copy_(variance)
-        normalised: torch.Tensor = self(maps_BCHW)
-        return normalised
-
-    def forward(self, maps_BCHW: torch.Tensor) -> torch.Tensor:
-        """Return the normalised feature maps."""
-        statistics = self.running_mean, self.running_var
-        return F.batch_norm(maps_BCHW, *statistics, self.weight, self.bias, training=False, eps=BATCH_NORM_EPS)
-
-
 class Stem(nn.Module):
     """First convolution: ``[B, 3, S, S]`` → ``[B, channels, S/2, S/2]``."""
 
@@ -212,6 +143,7 @@ class InvertedResidual(nn.Module):
         self.depthwise_bn = FrozenBatchNorm(inner)
         self.project = SameConv2d(inner, outputs, 1)
         self.project_bn = FrozenBatchNorm(outputs)
+        self._derived: Derived[BlockMatrices] = Derived()
 
     def forward(self, maps_BCHW: torch.Tensor) -> torch.Tensor:
         """Return the block's feature maps."""
@@ -238,18 +170,26 @@ class InvertedResidual(nn.Module):
         return self.project.normalised(inner, self.project_bn)
 
     def _project_small(self, maps_BCHW: torch.Tensor) -> torch.Tensor:
-        """Return the projected maps, computed with three matrix products; inner maps lie channel by channel."""
-        batch, inputs, height, width = maps_BCHW.shape
-        rows = maps_BCHW.permute(0, 2, 3, 1).reshape(-1, inputs)
-        kernel, shift = self.expand.matrix(self.expand_bn)
-        inner = relu6_(torch.mm(kernel, rows.t()), shift[:, None])
-        kernels, shift = self.depthwise.matrices(self.depthwise_bn, height, width)
-        channels = len(kernels)
-        inner = relu6_(torch.bmm(inner.view(channels, batch, -1), kernels), shift[:, None, None])
-        kernel, shift = self.project.matrix(self.project_bn)
-        projected = torch.mm(inner.view(channels, -1).t(), kernel.t()).add_(shift)
+        """Return the projected maps, computed with matrix products."""
+        batch, _, height, width = maps_BCHW.shape
+        rows = _rows(maps_BCHW)
+        projected = compute_block(rows, batch, self._layers, self._matrices(height, width, multiplied_dtype(rows)))
         height, width = (-(-side // self.depthwise.stride[0]) for side in (height, width))
         return projected.view(batch, height, width, -1).permute(0, 3, 1, 2)
+
+    @property
+    def _layers(self) -> tuple[Layer, ...]:
+        return (
+            Layer(self.expand.weight, self.expand_bn),
+            Layer(self.depthwise.weight, self.depthwise_bn),
+            Layer(self.project.weight, self.project_bn),
+        )
+
+    def _matrices(self, height: int, width: int, dtype: torch.dtype) -> BlockMatrices:
+        layers = self._layers
+        sources = [tensor for layer in layers for tensor in layer.tensors]
+        key = height, width, dtype
+        return self._derived.get(sources, lambda: block_matrices(layers, self.depthwise.stride[0], *key), key)
 
 
 class ConvHead(nn.Module):
@@ -259,11 +199,22 @@ class ConvHead(nn.Module):
         super().__init__()
         self.conv = SameConv2d(inputs, features, 1)
         self.bn = FrozenBatchNorm(features)
+        self._derived: Derived[tuple[torch.Tensor, torch.Tensor]] = Derived()
 
     def forward(self, maps_BCHW: torch.Tensor) -> torch.Tensor:
         """Return the pooled features."""
+        if is_small(maps_BCHW):
+            rows, layer = _rows(maps_BCHW), Layer(self.conv.weight, self.bn)
+            dtype = multiplied_dtype(rows)
+            matrix = self._derived.get(layer.tensors, lambda: pooled_matrix(layer, dtype), dtype)
+            return compute_pooled(rows, len(maps_BCHW), layer, matrix)
         return relu6_(self.conv.normalised(maps_BCHW, self.bn)).mean(dim=(2, 3))
 
     def measure_statistics(self, maps_BCHW: torch.Tensor) -> torch.Tensor:
         """Normalise with the statistics of these feature maps from here on; return the pooled features."""
         return F.relu6(self.bn.measured(self.conv(maps_BCHW))).mean(dim=(2, 3))
+
+
+def _rows(maps_BCHW: torch.Tensor) -> torch.Tensor:
+    """Return feature maps as rows of channels, image by image and position by position, ``[B · H · W, C]``."""
+    return maps_BCHW.permute(0, 2, 3, 1).reshape(-1, maps_BCHW.shape[1])

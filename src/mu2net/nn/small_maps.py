@@ -70,6 +70,15 @@ def arithmetic(maps_BCHW: torch.Tensor) -> AbstractContextManager[object]:
     return autocast(maps_BCHW.device, "float32")
 
 
+def multiplied_dtype(rows: torch.Tensor) -> torch.dtype:
+    """Return the type in which the products of a small map are computed: autocast's, else the map's own.
+
+    Args:
+        rows: What enters.
+    """
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else rows.dtype
+
+
 def _is_large(maps_BCHW: torch.Tensor) -> bool:
     return maps_BCHW.shape[-2] * maps_BCHW.shape[-1] > _MOST_POSITIONS
 
