@@ -130,4 +130,45 @@ def _lite0(side: int) -> list[Case]:
 
 
 CASES: tuple[Case, ...] = (*_vit_tiny(), *_vit_file(), *_lite0(96), *_lite0(64))
-"""All training cases. ``memory``, ``serve_*`` and ``accuracy`` have modules of their own."""
+"""All training cases. ``memory``, ``serve_*`` and ``*accuracy`` have modules of their own."""
+
+
+@dataclass(frozen=True)
+class AccuracyCase:
+    """Runs whose test accuracy is compared between both sides.
+
+    Args:
+        id: Name of its figure.
+        title: What trains, for people.
+        settings: Root and tasks; figures are means over them.
+        agent: Who proposes the runs.
+        seeds: Runs per task.
+        intervals: Passes over the training split, each followed by a validation.
+    """
+
+    id: str
+    title: str
+    settings: tuple[Setting, ...]
+    agent: str
+    seeds: int = 5
+    intervals: int = 3
+
+
+_ACCURACY_TASKS = ("rsscn7", "pacs_sketch")
+
+ACCURACY_CASES = (
+    AccuracyCase(
+        "accuracy",
+        "ViT-S/14 at 98 px, last 2 blocks",
+        tuple(Setting(VIT_FILE, task, 1500) for task in _ACCURACY_TASKS),
+        "freeze:10",
+    ),
+    AccuracyCase(
+        "lite0_accuracy",
+        "EfficientNet-Lite0 at 96 px, last 3 stages",
+        tuple(Setting(LITE0, task, 1500, 96) for task in _ACCURACY_TASKS),
+        "freeze:8",
+        seeds=10,
+    ),
+)
+"""What accuracy is compared for."""

@@ -160,7 +160,7 @@ def _train_config(place: Workplace, budget: Budget) -> TrainConfig:
         examples_per_validation=budget.examples or len(place.data.train),
         batch_size=BATCH_SIZE,
         device=CPU,
-        precision=choose_precision(budget.precision, CPU, place.backbone),
+        precision=choose_precision(budget.precision, CPU),
         attention=place.attention if budget.precision == "auto" else None,
         threads=budget.threads,
     )
@@ -294,7 +294,7 @@ def chain_of(place: Workplace, job: ChildJob, trained: Mapping[str, Tensors] | N
 
 def compute_of(place: Workplace) -> Compute:
     """Return the arithmetic in which mu2net's networks run here."""
-    return Compute.of(place.backbone, CPU, choose_precision("auto", CPU, place.backbone), place.attention)
+    return Compute.of(place.backbone, CPU, choose_precision("auto", CPU), place.attention)
 
 
 @torch.no_grad()

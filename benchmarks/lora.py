@@ -111,7 +111,7 @@ def run_lora(
             "give one, for instance file:PATH.safetensors or vit:dim=192,depth=3,heads=3,patch=4,image=32"
         )
     pipeline = pipeline_of(loaded.backbone, hparams)
-    compute = Compute.of(loaded.backbone, CPU, choose_precision("auto", CPU, loaded.backbone))
+    compute = Compute.of(loaded.backbone, CPU, choose_precision("auto", CPU))
     task = _load(task_source, work, pipeline)
     with thread_count(1):
         started = time.perf_counter()

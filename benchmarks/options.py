@@ -59,4 +59,4 @@ class Options:
         needs_vit = name == "accuracy" or name.startswith("vit_s_")
         if needs_vit and self.vit is None:
             return "--vit"
-        return "--tasks" if name == "accuracy" and self.tasks is None else None
+        return "--tasks" if name.endswith("accuracy") and self.tasks is None else None

@@ -11,6 +11,7 @@ import argparse
 import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -23,14 +24,15 @@ from benchmarks.children import Child, chain_of, propose
 from benchmarks.options import Options
 from benchmarks.page import PAGE, write_page
 from benchmarks.results import machine, now
-from benchmarks.workplace import Workplace, make_workplace
+from benchmarks.workplace import CPU, Workplace, make_workplace
 from mu2net.core.proposal import Proposal
 from mu2net.nn.attention import select_kernel
+from mu2net.nn.precision import choose_precision
 from mu2net.train.compute import thread_count
 
 RESULTS = Path(__file__).parent / "results"
-SIDE = 2048
-"""Side of the matrices that are multiplied."""
+SIDES = (256, 512, 1024, 2048)
+"""Sides of the matrices that are multiplied; the fastest counts, since one size alone may not fit the caches well."""
 
 COPIED_BYTES = 256 * 2**20
 """Bytes of one copy, far more than the caches of a core hold."""
@@ -58,15 +60,20 @@ def measure_peaks(seconds: float = 3.0) -> dict[str, float]:
         with thread_count(threads):
             for dtype in (torch.float32, torch.bfloat16):
                 name = str(dtype).removeprefix("torch.")
-                figures[f"matmul_{name}_{threads}_gflops"] = 2 * SIDE**3 / _matmul_seconds(dtype, seconds) / 1e9
+                figures[f"matmul_{name}_{threads}_gflops"] = _matmul_rate(dtype, seconds) / 1e9
             figures[f"copy_{threads}_gb_per_s"] = 2 * COPIED_BYTES / _copy_seconds(seconds) / 1e9
     return figures
 
 
-def _matmul_seconds(dtype: torch.dtype, seconds: float) -> float:
-    left, right = (torch.randn(SIDE, SIDE).to(dtype) for _ in range(2))
-    product = torch.empty(SIDE, SIDE, dtype=dtype)
-    return best_seconds(lambda: torch.mm(left, right, out=product), seconds)
+def _matmul_rate(dtype: torch.dtype, seconds: float) -> float:
+    """Return the FLOP/s of the fastest size."""
+    rates = []
+    for side in SIDES:
+        left, right = (torch.randn(side, side).to(dtype) for _ in range(2))
+        product = torch.empty(side, side, dtype=dtype)
+        multiply = partial(torch.mm, left, right, out=product)
+        rates.append(2 * side**3 / best_seconds(multiply, seconds / len(SIDES)))
+    return max(rates)
 
 
 def _copy_seconds(seconds: float) -> float:
@@ -130,7 +137,7 @@ def shares(place: Workplace, case: Case, row: Mapping[str, Any], peaks: Mapping[
     executed = slot_flops(place, child, is_plain=False)
     ours = training_flops(proposal, executed, is_cached=True) * row["ours_per_second"] / 1e9
     threads = torch.get_num_threads()
-    arithmetic = "float32" if place.backbone.is_convolutional else "bfloat16"
+    arithmetic = choose_precision("auto", CPU)
     return {
         "mflops_forward": sum(flops.values()) / 1e6,
         "plain_gflops": plain,

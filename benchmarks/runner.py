@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.accuracy import measure_accuracy
-from benchmarks.cases import CASES, VIT_FILE, VIT_TINY, Case
+from benchmarks.cases import ACCURACY_CASES, CASES, VIT_TINY, AccuracyCase, Case
 from benchmarks.children import pipeline_of
 from benchmarks.measure import END_TO_END_INTERVALS, measure_case
 from benchmarks.memory import peak_of_mu2net, peak_of_plain_loop
@@ -21,15 +21,14 @@ from mu2net.nn.roots import load_root
 SERVING = {"serve_1": 1, "serve_64": 64}
 """Batch sizes of predictions, by id."""
 
-IDS = (*(case.id for case in CASES), *SERVING, "memory", "accuracy")
+ACCURACY = {case.id: case for case in ACCURACY_CASES}
+"""What accuracy is compared for, by id."""
+
+IDS = (*(case.id for case in CASES), *SERVING, "memory", *ACCURACY)
 """Everything that can be measured."""
 
 _MEMORY_TARGET = 1.3
 _VIT_TINY = Setting(VIT_TINY, "cifar10", 2048)
-_ACCURACY = (Setting(VIT_FILE, "rsscn7", 1500), Setting(VIT_FILE, "pacs_sketch", 1500))
-_ACCURACY_AGENT = "freeze:10"
-_ACCURACY_SEEDS = 5
-_ACCURACY_INTERVALS = 3
 
 
 class Benchmark:
@@ -49,8 +48,8 @@ class Benchmark:
         """Return the rows that belong to one of ``IDS``."""
         if name == "memory":
             return [self._memory()]
-        if name == "accuracy":
-            return self._accuracy()
+        if name in ACCURACY:
+            return self._accuracy(ACCURACY[name])
         if name in SERVING:
             return [self._serving(name, SERVING[name])]
         return self._case(self._options.case(next(case for case in CASES if case.id == name)))
@@ -106,13 +105,13 @@ class Benchmark:
         title = "ViT-Tiny 32/4, generation of 8: peak memory, over the plain loop's"
         return Row.of("memory", title, ratios, at_most=_MEMORY_TARGET, detail={"peak_bytes": peaks})
 
-    def _accuracy(self) -> list[Row]:
+    def _accuracy(self, case: AccuracyCase) -> list[Row]:
         quick = self._options.is_quick
-        seeds, intervals = (range(2), 1) if quick else (range(_ACCURACY_SEEDS), _ACCURACY_INTERVALS)
+        seeds, intervals = (range(2), 1) if quick else (range(case.seeds), case.intervals)
         found = {}
-        for setting in _ACCURACY:
+        for setting in case.settings:
             place = self._place(self._options.setting(setting))[1]
-            found[setting.task] = measure_accuracy(place, _ACCURACY_AGENT, seeds, intervals, self._say)
+            found[setting.task] = measure_accuracy(place, case.agent, seeds, intervals, self._say)
         ours, plain = (_means([getattr(task, side) for task in found.values()]) for side in ("ours", "plain"))
         compared = Comparison.of(ours, plain)
         detail = {
@@ -121,11 +120,18 @@ class Benchmark:
             "standard_error_of_paired_difference": compared.paired_error,
         }
         return [
-            _mean_row("accuracy_mu2net", "test accuracy of mu2net", compared.ours, compared.ours_error),
-            _mean_row("accuracy_plain", "test accuracy of the plain loop", compared.plain, compared.plain_error),
+            _mean_row(
+                f"{case.id}_mu2net", f"{case.title}: test accuracy of mu2net", compared.ours, compared.ours_error
+            ),
+            _mean_row(
+                f"{case.id}_plain",
+                f"{case.title}: test accuracy of the plain loop",
+                compared.plain,
+                compared.plain_error,
+            ),
             Row(
-                "accuracy",
-                "difference of the two; low to high is one standard error around 0",
+                case.id,
+                f"{case.title}: difference of the two; low to high is one standard error around 0",
                 compared.difference,
                 -compared.error,
                 compared.error,

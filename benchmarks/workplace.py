@@ -108,7 +108,7 @@ def open_workplace(folder: Path, task: str, pipelines: tuple[Pipeline, ...]) -> 
         for split in (data.validation, data.test):
             split.pixels(pipeline.image_size)
     backbone = backbone_from_config(store.config.backbone)
-    precision = choose_precision("auto", CPU, backbone)
+    precision = choose_precision("auto", CPU)
     attention = cycle_attention(store, backbone, SearchConfig(), CPU, precision, None)
     prepared = frozenset(_files(store.directory / CACHE_NAME))
     return Workplace(store, backbone, data, attention, prepared)

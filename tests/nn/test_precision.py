@@ -1,5 +1,3 @@
-from types import SimpleNamespace
-
 import pytest
 import torch
 
@@ -7,7 +5,6 @@ from mu2net.errors import ConfigError, UnknownNameError
 from mu2net.nn.precision import autocast, choose_device, choose_precision, has_bfloat16
 
 CPU, CUDA, MPS = (torch.device(name) for name in ("cpu", "cuda", "mps"))
-TRANSFORMER, CONVOLUTIONAL = (SimpleNamespace(is_convolutional=flag) for flag in (False, True))
 
 
 @pytest.fixture
@@ -40,30 +37,29 @@ def test_a_device_that_is_not_there_is_an_error(hardware):
 
 
 @pytest.mark.parametrize(
-    ("bfloat16", "device", "backbone", "chosen"),
+    ("bfloat16", "device", "chosen"),
     [
-        (True, CPU, TRANSFORMER, "bfloat16"),
-        (False, CPU, TRANSFORMER, "float32"),
-        (True, CPU, CONVOLUTIONAL, "float32"),
-        (True, CUDA, CONVOLUTIONAL, "bfloat16"),
-        (False, CUDA, TRANSFORMER, "float32"),
-        (True, MPS, TRANSFORMER, "float32"),
+        (True, CPU, "bfloat16"),
+        (False, CPU, "float32"),
+        (True, CUDA, "bfloat16"),
+        (False, CUDA, "float32"),
+        (True, MPS, "float32"),
     ],
 )
-def test_auto_takes_the_fastest_precision(hardware, bfloat16, device, backbone, chosen):
+def test_auto_takes_the_fastest_precision(hardware, bfloat16, device, chosen):
     hardware(bfloat16=bfloat16)
-    assert choose_precision("auto", device, backbone) == chosen
+    assert choose_precision("auto", device) == chosen
 
 
 def test_a_precision_on_request(hardware):
     hardware(bfloat16=False)
-    assert choose_precision("bfloat16", CPU, CONVOLUTIONAL) == "bfloat16"
-    assert choose_precision("float32", CUDA, TRANSFORMER) == "float32"
+    assert choose_precision("bfloat16", CPU) == "bfloat16"
+    assert choose_precision("float32", CUDA) == "float32"
     for device in (CUDA, MPS):
         with pytest.raises(ConfigError, match="does not compute in bfloat16"):
-            choose_precision("bfloat16", device, TRANSFORMER)
+            choose_precision("bfloat16", device)
     with pytest.raises(UnknownNameError, match="did you mean 'bfloat16'"):
-        choose_precision("bf16", CPU, TRANSFORMER)
+        choose_precision("bf16", CPU)
 
 
 def test_the_real_machine_answers():

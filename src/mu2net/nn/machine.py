@@ -10,11 +10,12 @@ from pathlib import Path
 
 import torch
 
-COMPUTATION = 3
+COMPUTATION = 4
 """Raised whenever mu2net computes the same function in other steps, since its bits are others then.
 
 1: all tokens in every block. 2: in the last block the class token alone. 3: under bfloat16 on a
-CPU, convolutions of large feature maps in float32.
+CPU, convolutions of large feature maps in float32. 4: the last convolution of small feature maps as a matrix product,
+and shifts of batch norms inside the products.
 """
 
 _CPU_INFO = Path("/proc/cpuinfo")

@@ -8,7 +8,6 @@ from typing import Literal, get_args
 import torch
 
 from mu2net.errors import ConfigError, UnknownNameError
-from mu2net.nn.backbone import Backbone
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 """What a user may ask for; ``auto`` is the first of CUDA, MPS and CPU that is there."""
@@ -50,17 +49,15 @@ def has_bfloat16(device: torch.device) -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def choose_precision(name: PrecisionName | str, device: torch.device, backbone: Backbone) -> Precision:
+def choose_precision(name: PrecisionName | str, device: torch.device) -> Precision:
     """Return the arithmetic that a name stands for on a device.
 
-    ``auto`` is bfloat16 where the device has it in hardware, and float32 otherwise. Convolutional backbones on a CPU
-    always get float32: their small feature maps alone are computed in bfloat16 (``nn.small_maps``), which trains the
-    last three stages of EfficientNet-Lite0 1.8 times as fast; accuracy is not measured with enough seeds yet.
+    ``auto`` is bfloat16 where the device has it in hardware, and float32 otherwise. Of convolutional networks a CPU
+    computes small feature maps alone in bfloat16, and large ones in float32 (``nn.small_maps``).
 
     Args:
         name: ``auto``, ``float32`` or ``bfloat16``.
         device: Where to compute.
-        backbone: What to compute.
 
     Raises:
         UnknownNameError: There is no such name.
@@ -74,8 +71,6 @@ def choose_precision(name: PrecisionName | str, device: torch.device, backbone: 
         if device.type != "cpu" and not has_bfloat16(device):
             raise ConfigError(f"device {device.type!r} does not compute in bfloat16; use 'float32' or 'auto'")
         return "bfloat16"
-    if device.type == "cpu" and backbone.is_convolutional:
-        return "float32"
     return "bfloat16" if has_bfloat16(device) else "float32"
 
 

@@ -104,7 +104,7 @@ class Cycle:
         scoring = Scoring(anatomy.num_params, anatomy.flops, config.s_size, config.s_compute)
         self._agent: Agent = make_agent(config.agent, anatomy, scoring, config.hparams, config.fixed)
         device = choose_device(config.device)
-        precision = choose_precision(config.precision, device, workshop.backbone)
+        precision = choose_precision(config.precision, device)
         self._train_config = TrainConfig(
             num_validations=1,
             examples_per_validation=1,
