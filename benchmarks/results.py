@@ -78,13 +78,33 @@ class Row:
         return "" if self.is_met is None else "pass" if self.is_met else "MISS"
 
 
+_FOR_MATRICES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16")
+"""Instructions on which it depends how fast matrices are multiplied, as /proc/cpuinfo calls them."""
+
+
+def processor(cpu_info: str) -> str:
+    """Return what tells processors apart: name, family and model, and the instructions for matrices.
+
+    The name alone does not: virtual machines call several generations the same.
+
+    Args:
+        cpu_info: What is in /proc/cpuinfo.
+    """
+    fields: dict[str, str] = {}
+    for line in cpu_info.splitlines():
+        name, _, value = line.partition(":")
+        fields.setdefault(name.strip(), value.strip())
+    offered = fields.get("flags", fields.get("Features", "")).split()
+    number = f"family {fields['cpu family']} model {fields['model']}" if "cpu family" in fields else ""
+    found = fields.get("model name", platform.processor()), number, *(name for name in _FOR_MATRICES if name in offered)
+    return ", ".join(part for part in found if part)
+
+
 def machine() -> dict[str, Any]:
     """Return what the figures depend on besides the code."""
     info = Path("/proc/cpuinfo")
-    lines = info.read_text(errors="replace").splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return {
-        "processor": names[0] if names else platform.processor(),
+        "processor": processor(info.read_text(errors="replace") if info.exists() else ""),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "torch": torch.__version__,
         "torch_threads": torch.get_num_threads(),
@@ -111,7 +131,7 @@ def now() -> str:
 def write_rows(file: Path, rows: Sequence[Row]) -> None:
     """Add rows to a file of figures; those that it has already are replaced.
 
-    Every row keeps the date and the commit of its own run.
+    Every row keeps the date, the commit and the processor of its own run.
 
     Args:
         file: JSON, ``{"figures": {ID: number}, "machine": …, "date": …, "rows": {ID: …}}``; made where it is missing.
@@ -131,6 +151,7 @@ def write_rows(file: Path, rows: Sequence[Row]) -> None:
             "is_met": row.is_met,
             "date": date,
             "commit": found["commit"],
+            "processor": found["processor"],
             **row.detail,
         }
     content = {"figures": figures, "machine": found, "date": date, "rows": kept}

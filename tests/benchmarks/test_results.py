@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks.results import Row, format_table, write_rows
+from benchmarks.results import Row, format_table, processor, write_rows
 
 
 def test_a_row_is_the_median_and_is_held_against_its_target():
@@ -39,3 +39,11 @@ def test_the_table_names_every_figure_and_its_verdict():
     lines = format_table([Row.of("head", "the head", [612.3], at_least=500), Row.of("all", "all", [2.5])]).splitlines()
     assert lines[1].split() == ["head", "612", "612", "to", "612", "≥", "500", "pass", "the", "head"]
     assert lines[2].split() == ["all", "2.5", "2.5", "to", "2.5", "all"]
+
+
+def test_a_processor_is_told_apart_by_more_than_its_name():
+    one = "processor\t: 0\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\nflags\t\t: fpu avx2 avx512f avx512_bf16\n"
+    two = one.replace(": 25", ": 26").replace("avx512_bf16", "avx512_bf16 amx_bf16")
+    assert processor(one + two) == "AMD EPYC, family 25 model 17, avx2, avx512f, avx512_bf16"
+    assert processor(two) == "AMD EPYC, family 26 model 17, avx2, avx512f, avx512_bf16, amx_bf16"
+    assert processor("Features\t: fp asimd bf16\n").endswith("asimd, bf16")
