@@ -52,11 +52,11 @@ class Layer(NamedTuple):
         return self.weight.flatten(1) * factor[:, None], shift
 
     def gradients(self, of_kernel: torch.Tensor, of_shift: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Return the gradients of ``parameters``, from those of what ``fold`` returns."""
+        """Return the gradients of ``parameters``, from those of what ``fold`` returns, which may be written over."""
         of_kernel, of_shift = of_kernel.to(self.weight.dtype), of_shift.to(self.weight.dtype)
         factor, _ = self.norm.affine()
         of_factor = torch.linalg.vecdot(of_kernel, self.weight.flatten(1))
-        of_weight = (of_kernel * factor[:, None]).view_as(self.weight)
+        of_weight = of_kernel.mul_(factor[:, None]).view_as(self.weight)
         return of_weight, *self.norm.affine_gradients(of_factor, of_shift)
 
 
@@ -96,7 +96,7 @@ def block_matrices(layers: Sequence[Layer], stride: int, height: int, width: int
         (expand, expand_shift), (taps, spread_shift), (project, project_shift) = (layer.fold() for layer in layers)
         placement = tap_placement(layers[1].weight.shape[-1], stride, height, width).to(dtype)
         return BlockMatrices(
-            torch.cat([expand, expand_shift[:, None]], 1).to(dtype),
+            torch.cat([expand.to(dtype), expand_shift.to(dtype)[:, None]], 1),
             torch.mm(taps.to(dtype), placement).view(len(taps), height * width, -1),
             spread_shift.to(dtype)[:, None, None],
             project.to(dtype),
@@ -146,7 +146,7 @@ class _Block(torch.autograd.Function):
             of_expand = torch.mm(of_inner, entering)
             of_matrices = torch.bmm(inner.transpose(1, 2), of_spread)
             of_taps = torch.mm(of_matrices.flatten(1), matrices.placement.t())
-            of_project = torch.mm(spread.flatten(1), of_rows).t()
+            of_project = torch.mm(of_rows.t(), spread.flatten(1).t())
             gradients = [
                 *layers[0].gradients(of_expand[:, :-1], of_expand[:, -1]),
                 *layers[1].gradients(of_taps, of_spread.sum((1, 2))),
