@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
 from benchmarks.cases import CASES, Case
@@ -30,48 +31,61 @@ def write_page(page: Path, speed: Path, roofline: Path) -> None:
     """
     found = json.loads(speed.read_text(encoding="utf-8"))
     peaks = json.loads(roofline.read_text(encoding="utf-8")) if roofline.exists() else {"figures": {}, "cases": {}}
+    described = {
+        **{f"processor {letter}": name for name, letter in processors(found["rows"]).items()},
+        **{name: value for name, value in found["machine"].items() if name not in ("processor", "commit")},
+    }
     tables = {
         "runs": runs_table(found["rows"]),
         "generations": generations_table(found["rows"]),
         "others": others_table(found["rows"]),
         "peaks": table(("peak", "measured"), ((name, f"{value:,.0f}") for name, value in peaks["figures"].items())),
         "shares": shares_table(peaks["cases"]),
-        "machine": table(("", ""), ((name, str(value)) for name, value in found["machine"].items())),
+        "machine": table(("", ""), ((name, str(value)) for name, value in described.items())),
     }
     replace_tables(page, tables)
 
 
+def processors(rows: Rows) -> dict[str, str]:
+    """Return a letter for every processor that rows are of, in the order of the rows; those that name none are left out."""
+    names = dict.fromkeys(str(row["processor"]) for row in rows.values() if "processor" in row)
+    return dict(zip(names, ascii_uppercase, strict=False))
+
+
+def _letter(rows: Rows, row: Mapping[str, Any]) -> str:
+    return processors(rows).get(str(row.get("processor")), "")
+
+
 def runs_table(rows: Rows) -> str:
     """Return one line per case of equal runs: steady state, and from an empty cache to the end."""
-    head = ("id", "what trains", "plain, examples/s", "mu2net", "times", "low to high", "aim", "from an empty cache")
+    head = ("id", "what trains", "plain, examples/s", "mu2net", "times", "low to high", "aim", "from an empty cache", "on")
     return table(head, (_run(rows, case) for case in CASES if case.kind == "runs" and case.id in rows))
 
 
 def _run(rows: Rows, case: Case) -> Sequence[str]:
     row, whole = rows[case.id], rows[f"{case.id}_end_to_end"]
     rates = (f"{row['plain_per_second']:,.0f}", f"{row['ours_per_second']:,.0f}")
-    return f"`{case.id}`", case.title, *rates, *_measured(row), f"{whole['value']:.3g}"
+    return f"`{case.id}`", case.title, *rates, *_measured(row), f"{whole['value']:.3g}", _letter(rows, row)
 
 
 def generations_table(rows: Rows) -> str:
     """Return one line per generation: from an empty cache, and once more from a full one."""
-    head = ("id", "generation", "plain, s", "mu2net, s", "times", "low to high", "aim", "from a full cache")
+    head = ("id", "generation", "plain, s", "mu2net, s", "times", "low to high", "aim", "from a full cache", "on")
     return table(head, (_generation(rows, case) for case in CASES if case.kind == "generation" and case.id in rows))
 
 
 def _generation(rows: Rows, case: Case) -> Sequence[str]:
     row, warm = rows[case.id], rows[f"{case.id}_warm"]
     seconds = (f"{row['plain_seconds']:,.0f}", f"{row['ours_seconds']:,.0f}")
-    return f"`{case.id}`", case.title, *seconds, *_measured(row), f"{warm['value']:.3g}"
+    return f"`{case.id}`", case.title, *seconds, *_measured(row), f"{warm['value']:.3g}", _letter(rows, row)
 
 
 def others_table(rows: Rows) -> str:
     """Return one line for every figure that belongs to no training case."""
     known = {name for case in CASES for name in (case.id, f"{case.id}_end_to_end", f"{case.id}_warm")}
-    head = ("id", "what", "figure", "low to high", "aim")
-    return table(
-        head, ((f"`{name}`", row["title"], *_measured(row)) for name, row in rows.items() if name not in known)
-    )
+    head = ("id", "what", "figure", "low to high", "aim", "on")
+    others = ((name, row) for name, row in rows.items() if name not in known)
+    return table(head, ((f"`{name}`", row["title"], *_measured(row), _letter(rows, row)) for name, row in others))
 
 
 def shares_table(cases: Rows) -> str:

@@ -147,6 +147,16 @@ def shares(place: Workplace, case: Case, row: Mapping[str, Any], peaks: Mapping[
     }
 
 
+def of_this_machine(rows: Mapping[str, Mapping[str, Any]], here: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the rows that were measured on this machine's processor: only those may be compared with its peaks.
+
+    Args:
+        rows: Rows of the speed benchmark, by id.
+        here: What ``machine`` returns.
+    """
+    return {name: row for name, row in rows.items() if row.get("processor") == here["processor"]}
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure the peaks, compare them with the figures of the speed benchmark, print and write both."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.roofline", description=__doc__)
@@ -159,7 +169,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     peaks = measure_peaks()
     for name, value in peaks.items():
         print(f"{name:32} {value:8.1f}")
-    rows = json.loads(found.speed.read_text(encoding="utf-8"))["rows"] if found.speed.exists() else {}
+    measured = json.loads(found.speed.read_text(encoding="utf-8"))["rows"] if found.speed.exists() else {}
+    here = machine()
+    rows = of_this_machine(measured, here)
+    if elsewhere := sorted(measured.keys() - rows.keys()):
+        print(f"left out, since measured on another processor than {here['processor']}: {', '.join(elsewhere)}")
     cases: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory(prefix="mu2net-roofline-") as folder:
         places: dict[Any, Workplace] = {}
@@ -171,7 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 places[setting] = make_workplace(Path(folder) / str(len(places)), setting, options.tasks, (), 0)
             cases[case.id] = shares(places[setting], case, rows[case.id], peaks)
             print(f"{case.id:18}", "  ".join(f"{name} {value:.3g}" for name, value in cases[case.id].items()))
-    content = {"figures": peaks, "machine": machine(), "date": now(), "cases": cases}
+    content = {"figures": peaks, "machine": here, "date": now(), "cases": cases}
     found.output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     if found.output == RESULTS / "roofline.json" and found.speed.exists():
         write_page(PAGE, found.speed, found.output)

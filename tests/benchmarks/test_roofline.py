@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.children import propose
-from benchmarks.roofline import slot_flops, training_flops
+from benchmarks.roofline import of_this_machine, slot_flops, training_flops
 from mu2net.core.component import Digest, Slot
 from mu2net.core.proposal import Proposal, SlotPlan
 
@@ -34,3 +34,8 @@ def test_the_flops_of_the_slots_add_up_to_those_of_the_root(place):
     assert sum(ours.values()) - ours["head"] == place.backbone.anatomy.flops
     assert {slot for slot in ours if ours[slot] != plain[slot]} == {"block_02"}
     assert ours["block_02"] < plain["block_02"]
+
+
+def test_rows_of_other_processors_are_not_compared_with_this_one():
+    rows = {"head": {"processor": "here"}, "all": {"processor": "there"}, "old": {}}
+    assert of_this_machine(rows, {"processor": "here"}) == {"head": {"processor": "here"}}
