@@ -47,7 +47,7 @@ def write_page(page: Path, speed: Path, roofline: Path) -> None:
 
 
 def processors(rows: Rows) -> dict[str, str]:
-    """Return a letter for every processor that rows are of, in the order of the rows; those that name none are left out."""
+    """Return a letter for every processor that rows are of, in the order of the rows that name one."""
     names = dict.fromkeys(str(row["processor"]) for row in rows.values() if "processor" in row)
     return dict(zip(names, ascii_uppercase, strict=False))
 
@@ -58,7 +58,8 @@ def _letter(rows: Rows, row: Mapping[str, Any]) -> str:
 
 def runs_table(rows: Rows) -> str:
     """Return one line per case of equal runs: steady state, and from an empty cache to the end."""
-    head = ("id", "what trains", "plain, examples/s", "mu2net", "times", "low to high", "aim", "from an empty cache", "on")
+    rates = ("plain, examples/s", "mu2net")
+    head = ("id", "what trains", *rates, "times", "low to high", "aim", "from an empty cache", "on")
     return table(head, (_run(rows, case) for case in CASES if case.kind == "runs" and case.id in rows))
 
 

@@ -198,7 +198,8 @@ def _soak(place: Place) -> list[Row]:
         at_most=0,
         detail={**detail, "statuses": soak.failed},
     )
-    return [failed, Row.of("soak_memory", "growth of the memory after the warm-up", [soak.growth], at_most=0.05)]
+    title, series = "growth of the memory after the warm-up", {"seconds_and_bytes": soak.series[::10]}
+    return [failed, Row.of("soak_memory", title, [soak.growth], at_most=0.05, detail=series)]
 
 
 MEASURES: dict[str, Callable[[Place], list[Row]]] = dict(

@@ -25,6 +25,7 @@ class Soak:
         refused: Requests that were told to come again.
         changes: How often a task was added, or removed.
         memory: Resident memory of the server after the warm-up and at the end, in bytes.
+        series: All that was seen of it, seconds since the start and bytes.
         growth: Largest memory after the warm-up over that right after it, minus 1.
     """
 
@@ -33,6 +34,7 @@ class Soak:
     refused: int
     changes: int
     memory: tuple[int, int]
+    series: Sequence[tuple[float, int]]
     growth: float
 
 
@@ -86,7 +88,8 @@ def run_soak(
     after = [size for moment, size in sizes if moment > started + seconds / 5]
     statuses = dict(loads[0].statuses)
     answered, refused = statuses.pop("200", 0), statuses.pop("429", 0)
-    return Soak(statuses, answered, refused, changes, (after[0], after[-1]), max(after) / after[0] - 1)
+    series = [(round(moment - started, 1), size) for moment, size in sizes]
+    return Soak(statuses, answered, refused, changes, (after[0], after[-1]), series, max(after) / after[0] - 1)
 
 
 def _resident(url: str) -> int:
