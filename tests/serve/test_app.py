@@ -541,19 +541,6 @@ def test_new_and_removed_tasks_are_taken_up(serve, system, small, png, pictures,
     assert client.get("/v1/tasks").json()["version"] == system._store.version()
 
 
-def test_freed_memory_goes_back_whenever_tasks_changed(serve, system, monkeypatch):
-    calls = []
-    monkeypatch.setattr("mu2net.serve.service.give_back", lambda: calls.append(True))
-    client = serve(watch=0.02)
-    threading.Event().wait(0.2)
-    assert calls == []
-    system.remove("two")
-    assert until(lambda: calls), "a task went"
-    threading.Event().wait(0.2)
-    assert calls == [True]
-    assert len(client.get("/v1/tasks").json()["tasks"]) == 1
-
-
 def test_a_task_that_went_while_it_was_asked(client, system, png, monkeypatch):
     """What is there now answers; what is not is unknown."""
     service = client.app.state.service

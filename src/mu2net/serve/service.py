@@ -16,7 +16,6 @@ from mu2net.errors import ImageError, Mu2NetError, StoreError, UnknownNameError
 from mu2net.report.gather import gather
 from mu2net.report.page import render
 from mu2net.serve.batching import Batcher, BusyError, ClosedError, ExpiredError, ImageLogits
-from mu2net.serve.memory import give_back
 from mu2net.serve.metrics import Metrics
 from mu2net.serve.problems import ProblemError, later
 from mu2net.serve.settings import Settings
@@ -143,7 +142,6 @@ class Service:
             _log.info(
                 "serving version %d: %d tasks (+%d, -%d)", found.version, len(new), len(new - old), len(old - new)
             )
-            await asyncio.to_thread(give_back)
         return self.edition
 
     async def page(self) -> tuple[int, str]:
