@@ -29,6 +29,12 @@ def replace_tables(page: Path, tables: Mapping[str, str]) -> None:
     page.write_text(_MARKED.sub(lambda match: match[1] + tables[match[2]] + match[3], text), encoding="utf-8")
 
 
+def three_digits(value: float) -> str:
+    """Return a number with three digits that count, without an exponent: 2,280 rather than 2.28e+03."""
+    rounded = float(f"{value:.3g}")
+    return f"{rounded:,.0f}" if abs(rounded) >= 100 else f"{rounded:.6f}".rstrip("0").rstrip(".")
+
+
 def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     """Return a table; where it has no line, the words that stand for it."""
     found = [list(line) for line in lines]

@@ -9,7 +9,7 @@ from string import ascii_uppercase
 from typing import Any
 
 from benchmarks.cases import CASES, Case
-from benchmarks.markdown import replace_tables, table
+from benchmarks.markdown import replace_tables, table, three_digits
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
@@ -66,7 +66,7 @@ def runs_table(rows: Rows) -> str:
 def _run(rows: Rows, case: Case) -> Sequence[str]:
     row, whole = rows[case.id], rows[f"{case.id}_end_to_end"]
     rates = (f"{row['plain_per_second']:,.0f}", f"{row['ours_per_second']:,.0f}")
-    return f"`{case.id}`", case.title, *rates, *_measured(row), f"{whole['value']:.3g}", _letter(rows, row)
+    return f"`{case.id}`", case.title, *rates, *_measured(row), three_digits(whole["value"]), _letter(rows, row)
 
 
 def generations_table(rows: Rows) -> str:
@@ -78,7 +78,7 @@ def generations_table(rows: Rows) -> str:
 def _generation(rows: Rows, case: Case) -> Sequence[str]:
     row, warm = rows[case.id], rows[f"{case.id}_warm"]
     seconds = (f"{row['plain_seconds']:,.0f}", f"{row['ours_seconds']:,.0f}")
-    return f"`{case.id}`", case.title, *seconds, *_measured(row), f"{warm['value']:.3g}", _letter(rows, row)
+    return f"`{case.id}`", case.title, *seconds, *_measured(row), three_digits(warm["value"]), _letter(rows, row)
 
 
 def others_table(rows: Rows) -> str:
@@ -109,7 +109,8 @@ def shares_table(cases: Rows) -> str:
 def _measured(row: Mapping[str, Any]) -> tuple[str, str, str]:
     verdict = {True: "reached", False: "**missed**", None: ""}[row["is_met"]]
     aim = f"{row['target']}: {verdict}" if row["target"] else verdict
-    return f"**{row['value']:.3g}**", f"{row['low']:.3g} to {row['high']:.3g}", aim
+    value, low, high = (three_digits(row[name]) for name in ("value", "low", "high"))
+    return f"**{value}**", f"{low} to {high}", aim
 
 
 if __name__ == "__main__":

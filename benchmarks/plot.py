@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cases import CASES
+from benchmarks.markdown import three_digits
 
 
 def draw(results: Path, picture: Path) -> None:
@@ -34,7 +35,7 @@ def draw(results: Path, picture: Path) -> None:
             (-0.19, whole, "#99c1d1", "from an empty cache, with validation"),
         ):
             axes.barh(place + shift, row["value"], 0.36, color=color, label=label if place == 0 else None)
-            axes.text(row["value"] * 1.06, place + shift, f"{row['value']:.3g}x", va="center", fontsize=8)
+            axes.text(row["value"] * 1.06, place + shift, f"{three_digits(row['value'])}x", va="center", fontsize=8)
     axes.set_yticks(range(len(cases)), [case.title for case in cases], fontsize=9)
     axes.set_xscale("log")
     axes.axvline(1, color="black", linewidth=0.8)

@@ -16,6 +16,8 @@ from typing import Any
 import torch
 
 from benchmarks.spread import Spread
+from mu2net.nn.machine import cpu_info
+from mu2net.nn.machine import processor as processor_name
 
 
 @dataclass(frozen=True)
@@ -82,29 +84,21 @@ _FOR_MATRICES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16")
 """Instructions on which it depends how fast matrices are multiplied, as /proc/cpuinfo calls them."""
 
 
-def processor(cpu_info: str) -> str:
+def processor() -> str:
     """Return what tells processors apart: name, family and model, and the instructions for matrices.
 
     The name alone does not: virtual machines call several generations the same.
-
-    Args:
-        cpu_info: What is in /proc/cpuinfo.
     """
-    fields: dict[str, str] = {}
-    for line in cpu_info.splitlines():
-        name, _, value = line.partition(":")
-        fields.setdefault(name.strip(), value.strip())
-    offered = fields.get("flags", fields.get("Features", "")).split()
-    number = f"family {fields['cpu family']} model {fields['model']}" if "cpu family" in fields else ""
-    found = fields.get("model name", platform.processor()), number, *(name for name in _FOR_MATRICES if name in offered)
-    return ", ".join(part for part in found if part)
+    offered = (cpu_info("flags") or cpu_info("Features")).split()
+    family, model = cpu_info("cpu family"), cpu_info("model")
+    number = [f"family {family} model {model}"] if family else []
+    return ", ".join([processor_name(), *number, *(name for name in _FOR_MATRICES if name in offered)])
 
 
 def machine() -> dict[str, Any]:
     """Return what the figures depend on besides the code."""
-    info = Path("/proc/cpuinfo")
     return {
-        "processor": processor(info.read_text(errors="replace") if info.exists() else ""),
+        "processor": processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "torch": torch.__version__,
         "torch_threads": torch.get_num_threads(),

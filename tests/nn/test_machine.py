@@ -21,10 +21,10 @@ def cpu_info(tmp_path, monkeypatch):
         if text is not None:
             file.write_text(text)
         monkeypatch.setattr(machine, "_CPU_INFO", file)
-        machine._cpu_info.cache_clear()
+        machine.cpu_info.cache_clear()
 
     yield pretend
-    machine._cpu_info.cache_clear()
+    machine.cpu_info.cache_clear()
 
 
 def test_two_machines_of_one_name_differ_in_their_instructions(cpu_info):

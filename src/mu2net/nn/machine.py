@@ -48,7 +48,7 @@ def describe_machine(device: torch.device) -> dict[str, str | int]:
 
 def processor() -> str:
     """Return the name of the processor's model."""
-    return _cpu_info("model name") or platform.processor() or platform.machine()
+    return cpu_info("model name") or platform.processor() or platform.machine()
 
 
 def instructions() -> str:
@@ -56,13 +56,17 @@ def instructions() -> str:
 
     The name of the model does not say it: virtual machines hide instructions, and then sums are formed otherwise.
     """
-    offered = sorted((_cpu_info("flags") or _cpu_info("Features")).split())
+    offered = sorted((cpu_info("flags") or cpu_info("Features")).split())
     return _short_hash("\n".join([*offered, *(f"{name}={os.environ.get(name)}" for name in _RESTRICTIONS)]))
 
 
 @cache
-def _cpu_info(name: str) -> str:
-    """Return the first value of a field of /proc/cpuinfo; nothing where the system or the processor has none."""
+def cpu_info(name: str) -> str:
+    """Return the first value of a field of /proc/cpuinfo; nothing where the system or the processor has none.
+
+    Args:
+        name: The field, for instance ``model name``.
+    """
     if not _CPU_INFO.exists():
         return ""
     lines = (line.partition(":") for line in _CPU_INFO.read_text(errors="replace").splitlines())
