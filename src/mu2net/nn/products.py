@@ -2,8 +2,8 @@
 
 Autograd computes the same in about as many operations. These pass over the maps and the weights less often: the shift
 of the first batch norm is a column of the matrix before it, weights are rounded as soon as they are folded, and
-gradients of maps are written over one another. Measured in bfloat16 on a CPU with AVX512-BF16 (docs/performance.md): the
-fastest steps of EfficientNet-Lite0's last three stages take a tenth less time than with autograd.
+gradients of maps are written over one another. Measured in bfloat16 on a CPU with AVX512-BF16 (docs/performance.md):
+the fastest steps of EfficientNet-Lite0's last three stages take a tenth less time than with autograd.
 
 Shapes: B batch, P positions of the maps that enter, Q of those that leave, C inner channels, I inputs, O outputs. What
 enters and leaves lies image by image and position by position, inner maps lie channel by channel.

@@ -6,9 +6,9 @@ batch 64: a training step of EfficientNet-Lite0's last three stages takes half a
 convolutions, whose gradient for a depthwise kernel other than 3x3 is slow, and a step of the whole network two thirds;
 a forward pass takes about as long. On maps of 12x12 both ways are equally fast.
 
-Matrix products are also what bfloat16 is good for: a processor with AVX512-BF16 trains the last three stages 1.8 to
-2 times as fast as in float32, while convolutions of large maps train more slowly. So bfloat16 on a CPU is that of the small maps,
-and large ones stay in float32. The products, and their gradients, are in ``nn.products``.
+Matrix products are also what bfloat16 is good for: a processor with AVX512-BF16 trains the last three stages 1.8 to 2
+times as fast as in float32, while convolutions of large maps train more slowly. So bfloat16 on a CPU is that of the
+small maps, and large ones stay in float32. The products, and their gradients, are in ``nn.products``.
 """
 
 from __future__ import annotations
