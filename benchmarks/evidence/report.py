@@ -28,6 +28,7 @@ from benchmarks.evidence.tables import (
     forgetting_sheet,
     growth_sheet,
     scale_sheet,
+    sources_sheets,
 )
 from benchmarks.results import Row, machine, now
 
@@ -60,6 +61,7 @@ def write_report(options: Options, ledger: Ledger, console: Console) -> list[Row
 def _print(console: Console, evidence: Evidence, rows: Sequence[Row]) -> None:
     sheets = [accuracy_sheet(table) for table in evidence.tables.values()]
     sheets += [effort_sheet(table) for table in evidence.tables.values()]
+    sheets += sources_sheets(evidence)
     others = (scale_sheet(evidence), growth_sheet(evidence), forgetting_sheet(evidence), failures_sheet(evidence))
     for sheet in (*sheets, *others, figures_sheet(rows)):
         if sheet.lines:
@@ -123,6 +125,7 @@ def page_tables(
         **{name: markdown.table(sheet.head, sheet.lines) for name, sheet in single.items()},
         "accuracy": _by_root([accuracy_sheet(table) for table in evidence.tables.values()]),
         "effort": _by_root([effort_sheet(table) for table in evidence.tables.values()]),
+        "sources": _by_root(sources_sheets(evidence)),
         "condition": f"{evidence.condition.title}\n" if evidence.tables else markdown.MISSING,
         "failures": markdown.table(failures.head, failures.lines) if failures.lines else "none\n",
         "machine": markdown.table(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from benchmarks.evidence.agents import is_baseline
 from benchmarks.evidence.comparison import Evidence, Table
 from benchmarks.evidence.figures import verdict
 from benchmarks.evidence.records import Result
@@ -16,6 +17,9 @@ from mu2net.cli.output import quantity
 
 NONE = "-"
 """Stands where nothing was measured."""
+
+ROOT_SOURCE = "root"
+"""What results call the root among the tasks that a path's parameters come from."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ def effort_sheet(table: Table) -> Sheet:
         "budget used, s",
         "with publication, s",
         "parameters added",
+        "parameters accounted",
         "FLOPs per prediction",
         "other programs, %",
     )
@@ -89,6 +94,7 @@ def effort_sheet(table: Table) -> Sheet:
 
 
 def _effort(agent: str, results: Sequence[Result]) -> tuple[str, ...]:
+    accounted = [result.accounted_params for result in results if result.accounted_params is not None]
     loads = [result.foreign_load for result in results if result.foreign_load is not None]
     return (
         agent,
@@ -97,8 +103,52 @@ def _effort(agent: str, results: Sequence[Result]) -> tuple[str, ...]:
         f"{fmean(result.seconds for result in results):.0f}",
         f"{fmean(result.wall_seconds for result in results):.0f}",
         quantity(fmean(result.added_params for result in results)),
+        quantity(fmean(accounted)) if accounted else NONE,
         quantity(fmean(result.flops for result in results)),
         f"{100 * fmean(loads):.1f}" if loads else NONE,
+    )
+
+
+def sources_sheets(evidence: Evidence) -> list[Sheet]:
+    """Return, for every evolving agent, whose parameters every path holds, and what earlier tasks were worth to it."""
+    sheets = []
+    for root, table in evidence.tables.items():
+        for agent in (agent for agent in table.agents if not is_baseline(agent)):
+            alone = evidence.alone.get(root)
+            lines = [
+                _sources(result, alone.accuracy(agent, result.key.task) if alone else None)
+                for result in sorted(table.results(agent), key=lambda result: (result.key.seed, result.key.position))
+            ]
+            sheets.append(Sheet(f"{root}, {agent}", _SOURCES_HEAD, tuple(lines)))
+    return sheets
+
+
+_SOURCES_HEAD = (
+    "task",
+    "seed",
+    "from the root, %",
+    "its own, %",
+    "from earlier tasks, %",
+    "which",
+    "test accuracy, %",
+    "in a system of its own, %",
+)
+
+
+def _sources(result: Result, alone: Interval | None) -> tuple[str, ...]:
+    """Return the row of a path: shares of its parameters, the tasks that gave most first."""
+    task, total = result.key.task, sum(result.sources.values())
+    shares = {name: 100 * number / total for name, number in result.sources.items()}
+    others = sorted(set(shares) - {task, ROOT_SOURCE}, key=lambda name: (-shares[name], name))
+    return (
+        task,
+        str(result.key.seed),
+        f"{shares.get(ROOT_SOURCE, 0.0):.1f}",
+        f"{shares.get(task, 0.0):.1f}",
+        f"{sum(shares[name] for name in others):.1f}",
+        ", ".join(f"{name} {shares[name]:.1f}" for name in others),
+        f"{100 * result.test:.1f}",
+        NONE if alone is None else f"{100 * alone.value:.1f}",
     )
 
 

@@ -14,7 +14,7 @@ from benchmarks.evidence.pictures import draw_all
 from benchmarks.evidence.records import Failure
 from benchmarks.evidence.report import write_report
 from benchmarks.evidence.styles import style_of
-from benchmarks.evidence.tables import accuracy_sheet, growth_sheet, scale_sheet
+from benchmarks.evidence.tables import accuracy_sheet, effort_sheet, growth_sheet, scale_sheet, sources_sheets
 
 CONDITION = parse(["--time", "60"]).condition
 
@@ -129,6 +129,36 @@ def test_size_penalties_and_growth_are_told_in_numbers(results):
     first, second = growth_sheet(evidence).lines
     assert (first[3], first[-1]) == ("2, all images", "110")
     assert (second[3], second[-1]) == ("2, 1,000 images", "130")
+
+
+def test_whose_parameters_a_path_holds_is_told_in_the_order_of_learning(make_result):
+    sources = {"root": 500_000, "b": 300_000, "c": 100_000, "a": 100_000}
+    order = ("c", "b", "a")
+    results = [
+        make_result("mu2net", "a", 0.9, order=order, sources=sources),
+        make_result("mu2net", "b", 0.8, order=order, sources={"root": 600_000, "b": 200_000}),
+        make_result("mu2net", "c", 0.7, order=order, sources={"c": 10}),
+        make_result("tuned:linear", "a", 0.6),
+        make_result("mu2net", "a", 0.85, experiment="alone"),
+    ]
+    (sheet,) = sources_sheets(Evidence.of(CONDITION, results))
+    assert sheet.title == "tiny, mu2net"
+    assert sheet.lines == (
+        ("c", "0", "0.0", "100.0", "0.0", "", "70.0", "-"),
+        ("b", "0", "75.0", "25.0", "0.0", "", "80.0", "-"),
+        ("a", "0", "50.0", "10.0", "40.0", "b 30.0, c 10.0", "90.0", "85.0"),
+    )
+
+
+def test_parameters_are_accounted_where_a_system_counts_them(make_result):
+    results = [
+        make_result("mu2net", "a", accounted_params=400_000.0),
+        make_result("mu2net", "b", accounted_params=200_000.0),
+        make_result("lora:8", "a", accounted_params=None),
+    ]
+    sheet = effort_sheet(make_tables(results, "table")["tiny"])
+    place = sheet.head.index("parameters accounted")
+    assert {line[0]: line[place] for line in sheet.lines} == {"mu2net": "300 k", "lora:8": "-"}
 
 
 def test_pictures_are_drawn_only_of_what_was_measured(tmp_path, make_result):
