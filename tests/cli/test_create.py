@@ -7,9 +7,11 @@ from mu2net.errors import ConfigError, SourceError
 
 
 def test_init_creates_a_system_and_says_what_is_next(run, fake):
-    result = run("init", "--system", "./s", "--root", "vit:dim=32", "--image-size", 64, "--seed", 3)
+    url = "postgresql+psycopg://me@host/name"
+    result = run("init", "--system", "./s", "--root", "vit:dim=32", "--image-size", 64, "--seed", 3, "--registry", url)
     assert result.exit_code == 0
-    assert fake.calls[0] == ("create", {"directory": Path("s"), "root": "vit:dim=32", "image_size": 64, "seed": 3})
+    expected = {"directory": Path("s"), "root": "vit:dim=32", "image_size": 64, "seed": 3, "registry_url": url}
+    assert fake.calls[0] == ("create", expected)
     assert "3.40 M parameters" in result.stdout
     assert "mu2net add NAME SOURCE --system s" in result.stdout
 
@@ -17,7 +19,8 @@ def test_init_creates_a_system_and_says_what_is_next(run, fake):
 def test_init_has_defaults(run, fake, tmp_path):
     result = run("init", env={"MU2NET_SYSTEM": "by-environment"})
     assert result.exit_code == 0
-    expected = {"directory": Path("by-environment"), "root": "efficientnet-lite0", "image_size": None, "seed": 0}
+    expected = {"root": "efficientnet-lite0", "image_size": None, "seed": 0, "registry_url": None}
+    expected["directory"] = Path("by-environment")
     assert fake.calls[0] == ("create", expected)
 
 

@@ -126,21 +126,32 @@ def learn() -> Callable[..., CorePath]:
     return teach
 
 
+def make_chain(store: Store) -> Store:
+    """Teach a system without paths the tasks of ``chain``."""
+    a = teach(store, "a", store.root(), 11)
+    b = teach(store, "b", a, 12)
+    teach(store, "c", b, 13)
+    teach(store, "d", store.root(), 14)
+    return store
+
+
+def make_grown(store: Store) -> Store:
+    """Teach a system with the task ``digits`` what ``grown`` has learned."""
+    first = teach(store, "digits", store.root(), 11)
+    cycle = store.start_cycle("digits", "mu2net", 2, {})
+    store.record_child(cycle, trained(first, 12))
+    store.record_child(cycle, trained(first, 13, child=1))
+    store.publish(cycle, "digits/1/0/0", Metrics(0.9, 1), {"logits": torch.ones(2)}, {})
+    return store
+
+
 @pytest.fixture(scope="session")
 def templates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folders of the systems below, each made once; tests get copies."""
     folder = tmp_path_factory.mktemp("systems")
     create(folder / "store").add_task(task())
-    chain, grown = (Store.open(shutil.copytree(folder / "store", folder / name)) for name in ("chain", "grown"))
-    a = teach(chain, "a", chain.root(), 11)
-    b = teach(chain, "b", a, 12)
-    teach(chain, "c", b, 13)
-    teach(chain, "d", chain.root(), 14)
-    first = teach(grown, "digits", grown.root(), 11)
-    cycle = grown.start_cycle("digits", "mu2net", 2, {})
-    grown.record_child(cycle, trained(first, 12))
-    grown.record_child(cycle, trained(first, 13, child=1))
-    grown.publish(cycle, "digits/1/0/0", Metrics(0.9, 1), {"logits": torch.ones(2)}, {})
+    for name, make in (("chain", make_chain), ("grown", make_grown)):
+        make(Store.open(shutil.copytree(folder / "store", folder / name)))
     return folder
 
 

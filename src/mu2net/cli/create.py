@@ -29,6 +29,15 @@ ImageSizeOption = Annotated[
     int | None, typer.Option(metavar="PIXELS", min=1, help="Side of the input images; else the root's own.")
 ]
 SeedOption = Annotated[int, typer.Option(metavar="N", help="Seed of all that is drawn at random.")]
+RegistryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--registry",
+        metavar="URL",
+        help="An empty PostgreSQL data base for the registry; else a file.",
+        show_default=False,
+    ),
+]
 
 NewNameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the new task.")]
 SourceArgument = Annotated[str, typer.Argument(metavar="SOURCE", help=_SOURCE_HELP)]
@@ -57,12 +66,13 @@ def init(
     root: RootOption = "efficientnet-lite0",
     image_size: ImageSizeOption = None,
     seed: SeedOption = 0,
+    registry: RegistryOption = None,
     system: SystemOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Create a system from a root network."""
     directory = system_directory(context, system)
-    with system_class().create(directory, root=root, image_size=image_size, seed=seed) as made:
+    with system_class().create(directory, root=root, image_size=image_size, seed=seed, registry_url=registry) as made:
         place, spec, size, chosen = str(made.directory), made.root_spec, made.num_root_params, made.seed
     if as_json:
         print_json({"directory": place, "root": spec, "num_root_params": size, "seed": chosen})

@@ -1,8 +1,9 @@
 """The data base engine of the registry: how SQLite is opened, and what its errors mean.
 
 SQLite runs with a rollback journal, ``synchronous=FULL``, foreign keys, and ``BEGIN IMMEDIATE`` for writers. A
-write-ahead log is refused: SQLite before 3.51.3 can corrupt one, and network file systems cannot hold one. A PostgreSQL
-URL works through the same code, but no test runs against it.
+write-ahead log is refused: SQLite before 3.51.3 can corrupt one, and network file systems cannot hold one.
+
+PostgreSQL gives the same: writers take turns by an advisory lock, readers see one snapshot and cannot write.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ _COUNT_ONE_MORE = """
 """Every transaction counts itself: SQLite and PostgreSQL understand both."""
 
 
+_TURN = 0x6D75326E6574
+"""The advisory lock that whoever writes to a PostgreSQL registry holds until its transaction ends."""
+
 _FOREIGN_VALUES = (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError)
 """What comes of a row whose values are not those that mu2net writes."""
 
@@ -51,7 +55,8 @@ def sqlite_url(file: Path) -> URL:
 def registry_engine(url: URL | str) -> Engine:
     """Return an engine for a registry.
 
-    Connections are not kept between transactions: SQLite's locks survive neither ``fork`` nor being shared.
+    Connections are not kept between transactions: SQLite's locks, and any connection, survive neither ``fork`` nor
+    being shared.
 
     Args:
         url: An SQLAlchemy URL.
@@ -61,8 +66,12 @@ def registry_engine(url: URL | str) -> Engine:
     """
     try:
         url = make_url(url)
+        if url.get_backend_name() == "postgresql":
+            engine = create_engine(url, poolclass=NullPool)
+            event.listen(engine, "begin", _begin_postgresql)
+            return engine
         if url.get_backend_name() != "sqlite":
-            return create_engine(url)
+            raise NoSuchModuleError(f"{url.get_backend_name()!r} is neither SQLite nor PostgreSQL")
         engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": BUSY_SECONDS})
     except (ArgumentError, NoSuchModuleError, ImportError) as error:
         raise ConfigError(
@@ -186,7 +195,7 @@ def driver_connection(connection: Connection) -> sqlite3.Connection:
 def _way_out(message: str) -> str:
     if "full" in message:
         return "free some space on its disk and run the command again"
-    if "locked" in message:
+    if "locked" in message or "lock timeout" in message:
         return f"another process has held it for {BUSY_SECONDS:.0f} seconds: wait for it, or stop it, and try again"
     if "not a database" in message or "malformed" in message:
         return "the file is damaged: restore it from a backup"
@@ -217,10 +226,21 @@ def _begin(connection: Connection) -> None:
     writes = connection.get_execution_options().get(_WRITES, False)
     # Whoever only reads cannot write by mistake, which no seal would know of.
     connection.exec_driver_sql(f"PRAGMA query_only = {'OFF' if writes else 'ON'}")
-    if writes and connection.dialect.name == "sqlite":
+    if writes:
         _take_turn(driver_connection(connection))
     else:
         connection.exec_driver_sql("BEGIN")
+
+
+def _begin_postgresql(connection: Connection) -> None:
+    if not connection.get_execution_options().get(_WRITES, False):
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        return
+    # Every statement sees what was committed before it. A snapshot would be taken by the statement that waits for the
+    # turn, before what the others wrote meanwhile.
+    connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL READ COMMITTED READ WRITE")
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{round(1000 * BUSY_SECONDS)}ms'")
+    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_TURN})")
 
 
 def _take_turn(connection: sqlite3.Connection) -> None:

@@ -24,6 +24,7 @@ from sqlalchemy import (
     String,
     TypeDecorator,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -206,7 +207,7 @@ class PathRow(Base):
     influence: Mapped[list[str]] = mapped_column(JSON, server_default=text("'[]'"))
     version: Mapped[str] = mapped_column(String(64), server_default=text("''"))
     retired_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    is_compacted: Mapped[bool] = mapped_column(server_default=text("0"))
+    is_compacted: Mapped[bool] = mapped_column(server_default=false())
 
 
 class PathSlotRow(Base):

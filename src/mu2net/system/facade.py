@@ -66,6 +66,7 @@ class System(Answering):
         root: str = "efficientnet-lite0",
         image_size: int | None = None,
         seed: int = 0,
+        registry_url: str | None = None,
     ) -> System:
         """Make a new system from a pretrained root and return it.
 
@@ -75,9 +76,13 @@ class System(Answering):
                 ``vit:dim=192,depth=3,heads=3,patch=4,image=32``.
             image_size: Default side of the square input, in pixels; the root's own by default.
             seed: Seed of everything random in the system.
+            registry_url: SQLAlchemy URL of an empty PostgreSQL data base that keeps the registry, for instance
+                ``postgresql+psycopg://user@host/name`` (extra ``postgres``); a file in the folder by default. It is
+                written into ``mu2net.toml`` as it is: leave a password to PostgreSQL's own password file.
 
         Raises:
-            ConfigError: There is a system already, or the seed is not from 0 to 2**63 - 1.
+            ConfigError: There is a system already, the seed is not from 0 to 2**63 - 1, or the URL is not possible.
+            StoreError: The data base cannot be reached or written.
             RootError: The root cannot be read, or does not fit the image size.
             UnknownNameError: There is no such root.
         """
@@ -85,7 +90,11 @@ class System(Answering):
         loaded = load_root(root, image_size=image_size, seed=seed)
         backbone = loaded.backbone
         config = SystemConfig(
-            root=root, root_source=json.dumps(loaded.source, sort_keys=True), backbone=backbone.config(), seed=seed
+            root=root,
+            root_source=json.dumps(loaded.source, sort_keys=True),
+            backbone=backbone.config(),
+            seed=seed,
+            registry_url=registry_url,
         )
         store = Store.create(directory, config)
         anatomy = backbone.anatomy

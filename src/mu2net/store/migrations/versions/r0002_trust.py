@@ -33,7 +33,7 @@ def _columns() -> Columns:
             sa.Column("influence", sa.JSON(), nullable=False, server_default=sa.text("'[]'")),
             sa.Column("version", sa.String(length=64), nullable=False, server_default=sa.text("''")),
             sa.Column("retired_at", sa.DateTime(), nullable=True),
-            sa.Column("is_compacted", sa.Boolean(), nullable=False, server_default=sa.text("0")),
+            sa.Column("is_compacted", sa.Boolean(), nullable=False, server_default=sa.false()),
         ),
     }
 
