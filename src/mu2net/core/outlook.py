@@ -4,6 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+WORTHWHILE_IMAGES = 0.5
+"""Where fewer images are seen, more often, at least this share is left of those that one pass could show."""
+
+FAR_DEARER = 3.0
+"""A new image costs at least this many times as much as a known one where fewer of them are seen, more often."""
+
+
+def num_images(once: float, often: float, dearness: float, everything: int) -> float:
+    """Return how many training images a child should see that is bound to pass over them several times.
+
+    Args:
+        once: How many could be seen in one pass.
+        often: How many could be seen as often as it is bound to.
+        dearness: What a new image costs, in known ones: the frozen slots below the trained ones ran for those.
+        everything: How many there are.
+
+    Returns:
+        All of them where that many can be seen that often, or where a new image is hardly dearer; else as many as can
+        be seen that often, but no fewer than half of those that one pass could show.
+    """
+    if often >= everything or dearness < FAR_DEARER:
+        return everything
+    return max(often, WORTHWHILE_IMAGES * min(once, everything))
+
 
 @dataclass(frozen=True)
 class Outlook:
@@ -17,15 +41,18 @@ class Outlook:
     passes: float
     num_train: int
 
-    def examples(self, below: float, step: float, share: float = 1.0) -> float:
+    def examples(self, below: float, step: float, share: float = 1.0, passes: int = 1) -> float:
         """Return how many training examples a child sees in a share of the time that is left.
 
-        What lies below its lowest trained slot is computed once for every image, then kept.
+        What lies below its lowest trained slot is computed once for every image, then kept. Where new images are far
+        dearer than known ones, a child that is bound to pass over them several times sees fewer images; where it would
+        be less than half of them, it is not counted that the rest comes more often.
 
         Args:
             below: Cost of the frozen slots below it, in forward passes of the whole network.
             step: Cost of the rest of a training step per example, likewise.
             share: Share of the time that is left.
+            passes: Passes over the images that it sees, at least.
 
         Raises:
             ValueError: A step costs nothing.
@@ -33,5 +60,8 @@ class Outlook:
         if step <= 0.0:
             raise ValueError(f"a training step costs {step} passes; expected a positive number")
         left = share * self.passes
-        first_pass = self.num_train * (below + step)
-        return left / (below + step) if left <= first_pass else self.num_train + (left - first_pass) / step
+        once, often = left / (below + step), left / (below + passes * step)
+        images = num_images(once, often, (below + step) / step, self.num_train) if passes > 1 else self.num_train
+        if often < WORTHWHILE_IMAGES * min(once, self.num_train):
+            images = self.num_train
+        return once if once <= images else images + (left - images * (below + step)) / step

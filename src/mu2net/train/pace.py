@@ -14,6 +14,7 @@ from statistics import median
 import numpy as np
 import torch
 
+from mu2net.core.outlook import num_images
 from mu2net.train.batches import Batch, SplitReader, TrainBatches, evaluation_batches, evaluation_indices
 from mu2net.train.child import ChildRun
 from mu2net.train.group import TrainConfig
@@ -32,10 +33,6 @@ MEASURED_SHARE = 0.02
 
 RESERVE = 0.06
 """Share of a child's time that is not planned: on a busy machine a step takes longer than a measured one."""
-
-
-WORTHWHILE_IMAGES = 0.5
-"""Fewer images are seen, more often, only where at least this share is left of those that one pass could show."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +86,7 @@ class Pace:
         """Return how many training images a child should see.
 
         All of them, unless it is bound to pass over them several times and an image that comes again costs far less
-        than a new one: its activation below the trainable slots was kept. Then as many as can be seen that often,
-        but no fewer than half of those that one pass could show, in whole batches.
+        than a new one: its activation below the trainable slots was kept. Then ``num_images``, in whole batches.
 
         Args:
             measured: What the child costs.
@@ -102,9 +98,9 @@ class Pace:
         checking = min(measured.validation.of(self.config.num_validations), VALIDATION_SHARE * measured.seconds)
         left = measured.seconds - checking + (everything / size - step.num_missing) * step.fill_seconds
         once, often = (left / (step.fill_seconds + count * step.seconds) * size for count in (1, passes))
-        if often >= everything or often < WORTHWHILE_IMAGES * min(once, everything):
-            return everything
-        return max(1, int(often / size)) * size
+        dearness = (step.fill_seconds + step.seconds) / max(step.seconds, 1e-9)
+        images = num_images(once, often, dearness, everything)
+        return everything if images >= everything else max(1, int(images / size)) * size
 
     def length(self, child: ChildRun, measured: Measured) -> Length:
         """Return the longest training of a child that fits its time.

@@ -6,7 +6,15 @@ import pytest
 
 from mu2net.core.agents import make_agent
 from mu2net.core.agents.base import Trained
-from mu2net.core.agents.budgeted import MAX_TRUNKS, PARAMETER_BOUND, PROBED_IMAGES, standard_error, window
+from mu2net.core.agents.budgeted import (
+    LEAST_PROBED,
+    MAX_TRUNKS,
+    PARAMETER_BOUND,
+    PROBED_IMAGES,
+    TRUNK_SHARE,
+    standard_error,
+    window,
+)
 from mu2net.core.outlook import Outlook
 from mu2net.core.population import Population
 from mu2net.core.rng import generator
@@ -80,8 +88,8 @@ def test_the_first_task_trains_windows_of_the_root_at_once(build, deep, agent, s
     ("passes", "first"),
     [
         (1e6, ["block_08", "block_09", "block_10"]),
-        (6000, ["block_10", "block_11"]),
-        (3000, ["block_11"]),
+        (8000, ["block_10", "block_11"]),
+        (6000, ["block_11"]),  # about 10,600 examples of the last two
         (0, ["block_08", "block_09", "block_10"]),  # a cycle that is resumed when its time is over
     ],
 )
@@ -105,6 +113,16 @@ def test_what_is_left_of_the_time_continues_the_best_where_no_other_window_fits(
     for passes, parent, first in ((1e6, "root", "block_08"), (500, "a/0/0/0", "block_11")):
         (child,) = agent.propose(replace(after, outlook=Outlook(passes, 2000)), generator(0), 1)
         assert (child.parent_id, trained(child)[0]) == (parent, first)
+
+
+@pytest.mark.parametrize(("passes", "is_compared"), [(LEAST_PROBED / TRUNK_SHARE, True), (10_000, False)])
+def test_trunks_are_compared_only_where_time_shows_each_enough_images(build, deep, agent, start, passes, is_compared):
+    other = published(build, deep, "b", build.root(deep), "block_08")
+    population = replace(start(other), outlook=Outlook(passes, 2000))
+    assert agent.stage(population).is_comparison == is_compared
+    (first, second) = agent.propose(population, generator(0), 2)
+    assert (first.parent_id, second.parent_id) == ("root", other.id if is_compared else "root")
+    assert (trained(first) == []) == is_compared
 
 
 def test_windows_are_bounded_neighbours(build, deep):

@@ -7,6 +7,7 @@ differently:
 1. *Trunks*: where earlier tasks have trained some, a head alone on the trunk of the root and on theirs, one child each,
    all on the same images. What the trunks share is computed once and kept for the windows, so this costs little; it
    says whose knowledge the task can use. The root's is left only for one that is clearly better.
+   Where the network is too dear to show each head enough images, none is compared, and windows start from the root's.
 2. *Windows*: children that train a window of that trunk each: neighbouring blocks within a bound on their parameters,
    while what lies below and above stays frozen. Batch norms of the window first take the statistics of the task. The
    first windows get all that is left of the budget. A window is tried first where the time left affords enough examples
@@ -37,7 +38,7 @@ PARAMETER_BOUND = 0.25
 WINDOW_STARTS = (0.7, 0.55, 0.85)
 """Where windows begin, as a share of the depth, in the order in which they are tried."""
 
-ENOUGH_EXAMPLES = 8000
+ENOUGH_EXAMPLES = 12_000
 """Training examples that a window needs, about: with fewer, a cheaper window learns more."""
 
 STEP_OVERHEAD = 0.02
@@ -60,6 +61,9 @@ PROBED_IMAGES = 128
 
 PROBE_EXAMPLES = 1024
 """Training images of a head that tells trunks apart, at most."""
+
+LEAST_PROBED = PROBED_IMAGES + PROBE_EXAMPLES // 2
+"""Images that the share of each trunk must afford, or none is compared: a few steps of a head tell nothing."""
 
 NUM_VALIDATIONS = 3
 """Validations of a child: the last one counts, so more of them cost time and invite luck."""
@@ -110,8 +114,8 @@ class Budgeted(BaseAgent):
 
     def stage(self, population: Population) -> Stage | None:
         """Return a child for every trunk; then a whole generation with all that is left, again and again."""
-        trunks = len(self.trunks(population))
-        if population.generation == 0 and trunks > 1:
+        if self._compares(population):
+            trunks = len(self.trunks(population))
             share = TRUNK_SHARE * trunks
             return Stage(trunks, share, 1, PROBED_IMAGES, examples=PROBE_EXAMPLES, is_comparison=True, passes=PASSES)
         return Stage(None, 1.0, NUM_VALIDATIONS, passes=PASSES, least=WORTHWHILE)
@@ -119,7 +123,7 @@ class Budgeted(BaseAgent):
     def propose(self, population: Population, rng: np.random.Generator, n: int) -> list[Proposal]:
         """Return the children of the generation; which one child is does not depend on how many follow it."""
         trunks = self.trunks(population)
-        if population.generation == 0 and len(trunks) > 1:
+        if self._compares(population):
             return [self._child(population, trunks[number % len(trunks)], (), rng) for number in range(n)]
         ranked = self.ranked(population)
         heads = [path for path in ranked if self._is_head(path)]
@@ -161,6 +165,12 @@ class Budgeted(BaseAgent):
             trunks.setdefault(self._trunk(path), path)
         return list(trunks.values())[:MAX_TRUNKS]
 
+    def _compares(self, population: Population) -> bool:
+        """Return whether the next generation compares trunks: there are several, and time shows each enough images."""
+        outlook = population.outlook
+        is_affordable = outlook is None or TRUNK_SHARE * outlook.passes >= LEAST_PROBED
+        return population.generation == 0 and is_affordable and len(self.trunks(population)) > 1
+
     def _examples(self, slots: Collection[str], outlook: Outlook) -> float:
         """Return about how many training examples of a window the time left affords."""
         total, blocks = self.anatomy.flops, list(enumerate(self.anatomy.block_flops))
@@ -169,7 +179,7 @@ class Budgeted(BaseAgent):
         above = sum(flops for index, flops in blocks if index > trained[-1])
         below = (total - entered) / total
         step = (3 * (entered - above) + 2 * above) / total + STEP_OVERHEAD
-        return outlook.examples(below, step, PLANNED_SHARE)
+        return outlook.examples(below, step, PLANNED_SHARE, PASSES)
 
     def _best_trunk(self, root: Path, heads: Sequence[Path]) -> Path:
         """Return the best head; one on the root's trunk, unless the best is better by more than a standard error.
