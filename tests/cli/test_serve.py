@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from mu2net.serve import allocator
 from mu2net.serve import app as serving
 from mu2net.serve import run as running
 from mu2net.system.arithmetic import Change
@@ -32,6 +33,7 @@ def served(monkeypatch):
 
     monkeypatch.setattr(serving, "create_app", create_app)
     monkeypatch.setattr(running, "run", run)
+    monkeypatch.setattr(allocator, "keep_freed_memory", lambda: found.update(keeps_memory=True))
     monkeypatch.setattr(running, "bind", lambda host, port: found.update(host=host, port=port) or Socket())
     return found
 
@@ -49,6 +51,7 @@ def test_defaults(run, fake, served):
     assert (served["host"], served["port"], served["tokens"]) == ("127.0.0.1", 8000, None)
     assert asked(fake) == {"precision": "float32", "memory_limit": None, "judge": None}
     assert served["options"] == {"drain": 30.0, "connections": 1000, "proxies": []}
+    assert served["keeps_memory"]
 
 
 def test_options_arrive_in_their_units(run, fake, served):

@@ -85,12 +85,14 @@ def serve(
     if precision not in PRECISIONS:
         raise UnknownNameError("precision", precision, PRECISIONS)
     try:
+        from mu2net.serve.allocator import keep_freed_memory
         from mu2net.serve.app import create_app
         from mu2net.serve.run import bind, is_loopback, run
         from mu2net.serve.settings import Settings
         from mu2net.serve.tokens import Tokens
     except ModuleNotFoundError as error:
         raise ConfigError(f"`serve` needs {error.name}; install it: pip install 'mu2net[serve]'") from error
+    keep_freed_memory()
     settings = Settings(
         max_batch=max_batch,
         max_wait=max_wait_ms / 1000,
