@@ -195,6 +195,12 @@ def test_a_system_learns_and_is_verified(new_url, tmp_path, pictures, monkeypatc
         System.create(tmp_path / "other", root=root, registry_url=url)
 
 
+def test_a_server_that_is_not_there_is_said(tmp_path):
+    url = f"postgresql+psycopg://tester@/postgres?host={tmp_path}"
+    with pytest.raises(StoreError, match=r"connection .* failed: .*; nothing was changed; check that the server runs"):
+        System.create(tmp_path / "system", root="vit:dim=16,depth=2,heads=2,patch=4,image=8", registry_url=url)
+
+
 def test_other_data_bases_are_refused():
     with pytest.raises(ConfigError, match="'mysql' is neither SQLite nor PostgreSQL"):
         registry_engine("mysql+pymysql://host/name")

@@ -76,7 +76,7 @@ def registry_engine(url: URL | str) -> Engine:
     except (ArgumentError, NoSuchModuleError, ImportError) as error:
         raise ConfigError(
             f"registry_url is not possible: {error}; expected for instance "
-            "'postgresql+psycopg://user@host/name' with its driver installed"
+            "'postgresql+psycopg://user@host/name' with its driver installed (pip install 'mu2net[postgres]')"
         ) from error
     event.listen(engine, "connect", _configure)
     event.listen(engine, "begin", _begin)
@@ -180,6 +180,7 @@ class Registry:
             # SQLite quotes what it finds; where that is no text, Python cannot even read the complaint.
             is_text = not isinstance(error, UnicodeDecodeError)
             message = str(error.orig if isinstance(error, DatabaseError) else error) if is_text else "malformed text"
+            message = " ".join(message.split())  # PostgreSQL's have several lines
             raise StoreError(
                 f"registry {self.where} cannot be {verb}: {message}; nothing was changed; {_way_out(message)}"
             ) from error
@@ -201,6 +202,8 @@ def _way_out(message: str) -> str:
         return "the file is damaged: restore it from a backup"
     if "readonly" in message or "unable to open" in message:
         return "check the permissions of the file and its folder"
+    if "connection" in message:
+        return "check that the server runs, and that registry_url names it and somebody whom it lets in"
     return "see the message above"
 
 
