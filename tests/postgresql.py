@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -17,7 +18,9 @@ SECONDS = 60.0
 
 
 def binaries() -> Path | None:
-    """Return the folder of the newest server that is installed; ``None`` where there is none."""
+    """Return the folder of the newest server that is installed and may run; ``None`` where there is none."""
+    if os.geteuid() == 0 and "postgres" not in {entry.pw_name for entry in pwd.getpwall()}:
+        return None  # a server refuses to run as root, and nobody else may
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: int(folder.parent.name))
     other = shutil.which("initdb")
     return debian[-1] if debian else Path(other).resolve().parent if other else None
@@ -28,7 +31,7 @@ def running() -> Iterator[str]:
     """Start a server without data; return the SQLAlchemy URL of its data base, to which ``&options=…`` may be added."""
     folder, programs = Path(tempfile.mkdtemp(prefix="pg-")), binaries()
     assert programs is not None
-    user = {"user": "postgres", "group": "postgres"} if os.geteuid() == 0 else {}  # a server refuses to run as root
+    user = {"user": "postgres", "group": "postgres"} if os.geteuid() == 0 else {}
     if user:
         shutil.chown(folder, **user)
     try:
