@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from mu2net.serve import allocator
+from mu2net.nn import allocator
 from mu2net.serve import app as serving
 from mu2net.serve import run as running
 from mu2net.system.arithmetic import Change

@@ -85,7 +85,7 @@ def serve(
     if precision not in PRECISIONS:
         raise UnknownNameError("precision", precision, PRECISIONS)
     try:
-        from mu2net.serve.allocator import keep_freed_memory
+        from mu2net.nn.allocator import keep_freed_memory
         from mu2net.serve.app import create_app
         from mu2net.serve.run import bind, is_loopback, run
         from mu2net.serve.settings import Settings

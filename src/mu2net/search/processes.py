@@ -10,16 +10,7 @@ from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 
-_ALLOCATOR = {
-    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
-    "MALLOC_TRIM_THRESHOLD_": str(128 * 2**20),
-    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
-}
-"""Lets glibc keep freed activations for the next step, at most about 128 MiB per worker, in huge pages.
-
-By its own rule it returns many of them to the system, which then clears their pages anew in every step
-(docs/performance.md has what that takes). Other C libraries do not read these variables; a user's own values win.
-"""
+from mu2net.nn.allocator import ENVIRONMENT
 
 _FORKS = sys.platform.startswith("linux")
 """Whether workers are forked from one process; the system libraries of other platforms may not survive that."""
@@ -65,7 +56,7 @@ def start_workers(count: int) -> list[WorkerProcess]:
 def _start(descriptors: Sequence[int]) -> subprocess.Popen[bytes]:
     code = f"from mu2net.search.fork_server import main; main({list(descriptors)})"
     environment = {
-        **_ALLOCATOR,
+        **ENVIRONMENT,
         **os.environ,
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),

@@ -8,12 +8,12 @@ import sys
 
 import pytest
 
-from mu2net.serve import allocator
+from mu2net.nn import allocator
 
 BATCHES = """
 import resource, sys, threading
 import numpy as np
-from mu2net.serve.allocator import keep_freed_memory
+from mu2net.nn.allocator import keep_freed_memory
 
 def pages():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -1,4 +1,8 @@
-"""Lets glibc keep the memory of a batch for the next one."""
+"""Lets glibc keep the memory of a batch for the next one, in this process and in those that it starts.
+
+By its own rule it returns the activations of many batches to the system, which then clears their pages anew for the
+next one (docs/performance.md and docs/serving.md have what that takes).
+"""
 
 from __future__ import annotations
 
@@ -12,14 +16,17 @@ _KEPT = {
     "MALLOC_MMAP_THRESHOLD_": (_MMAP_THRESHOLD, 32 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": (_TRIM_THRESHOLD, 128 * 2**20),
 }
-"""By the environment variable with which a user decides otherwise: which parameter gets which value."""
+"""By environment variable: which parameter it sets, and the value, in bytes."""
+
+ENVIRONMENT = {**{name: str(size) for name, (_, size) in _KEPT.items()}, "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+"""What a process is started with that keeps what it frees, at most about 128 MiB, in huge pages.
+
+Other C libraries do not read these variables; a user's own values should win.
+"""
 
 
 def keep_freed_memory() -> bool:
     """Let this process keep what it frees, at most about 128 MiB per arena, and return whether it does.
-
-    By its own rule glibc returns the activations of a batch to the system, in some runs and not in others, and the
-    system clears their pages anew for the next batch; so the resident memory goes up and down with every batch.
 
     Returns:
         ``False`` where the C library is not glibc, or where the environment says what its allocator is to do
