@@ -163,7 +163,9 @@ def test_a_write_ahead_log_is_refused(store):
     Store.open(store.directory)
 
 
-@pytest.mark.parametrize("url", ["nonsense", "nobase://host/name", "postgresql+nodriver://host/name"])
+@pytest.mark.parametrize(
+    "url", ["nonsense", "nobase://host/name", "postgresql+nodriver://host/name", "sqlite://", "sqlite:///:memory:"]
+)
 def test_an_impossible_url_is_refused(url):
     with pytest.raises(ConfigError, match="registry_url is not possible"):
         registry_engine(url)

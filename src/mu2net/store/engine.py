@@ -72,6 +72,8 @@ def registry_engine(url: URL | str) -> Engine:
             return engine
         if url.get_backend_name() != "sqlite":
             raise NoSuchModuleError(f"{url.get_backend_name()!r} is neither SQLite nor PostgreSQL")
+        if url.database in (None, "", ":memory:"):
+            raise ArgumentError("an SQLite data base needs a file, in memory it ends with the process")
         engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": BUSY_SECONDS})
     except (ArgumentError, NoSuchModuleError, ImportError) as error:
         raise ConfigError(
