@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -15,6 +16,7 @@ from typing import Any
 
 import torch
 
+import mu2net
 from benchmarks.spread import Spread
 from mu2net.nn.machine import cpu_info
 from mu2net.nn.machine import processor as processor_name
@@ -105,6 +107,7 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "mu2net": version("mu2net"),
         "commit": _commit(),
+        "code": _code(),
     }
 
 
@@ -115,6 +118,15 @@ def _commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return answer.stdout.strip()
+
+
+def _code() -> str:
+    """Return what tells states of the package apart: a hash of its files, whatever else a commit changes."""
+    package = Path(mu2net.__file__).parent
+    found = hashlib.sha256()
+    for file in sorted(package.rglob("*.py")):
+        found.update(f"{file.relative_to(package)}\0{file.stat().st_size}\0".encode() + file.read_bytes())
+    return found.hexdigest()[:12]
 
 
 def now() -> str:

@@ -32,6 +32,11 @@ def is_baseline(agent: str) -> bool:
     return kind_of(agent) in _BASELINES
 
 
+def needs_adapters(agent: str) -> bool:
+    """Return whether an agent puts adapters or low-rank updates into a vision transformer."""
+    return kind_of(agent.removeprefix(f"{_TUNED}:")) in (LORA, "adapters")
+
+
 def lora_rank(agent: str) -> int:
     """Return the rank in ``lora:RANK``.
 
@@ -45,7 +50,7 @@ def lora_rank(agent: str) -> int:
 
 
 def in_turn(agents: Sequence[str]) -> list[str]:
-    """Return the agents with evolving ones and baselines in turn, so that both kinds run side by side."""
+    """Return the agents with evolving ones and baselines in turn: the order in which they start."""
     evolving = [agent for agent in agents if not is_baseline(agent)]
     baselines = [agent for agent in agents if is_baseline(agent)]
     return [agent for agent in chain.from_iterable(zip_longest(evolving, baselines)) if agent is not None]

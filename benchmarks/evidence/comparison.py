@@ -58,9 +58,14 @@ class Table:
             if task in ("", result.key.task)
         ]
 
-    def outcomes(self, agent: str) -> Outcomes | None:
-        """Return an agent's test outcomes over all tasks, ``None`` where it is not complete."""
-        seeds = self.seeds(agent)
+    def outcomes(self, agent: str, seeds: Sequence[int] | None = None) -> Outcomes | None:
+        """Return an agent's test outcomes over all tasks, ``None`` where it is not complete.
+
+        Args:
+            agent: Its name.
+            seeds: Which of its complete seeds; all by default.
+        """
+        seeds = self.seeds(agent) if seeds is None else seeds
         if not seeds:
             return None
         learned = [self.cells[agent, seed] for seed in seeds]

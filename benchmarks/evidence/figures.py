@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
-from benchmarks.evidence.agents import LINEAR, LORA, is_baseline, kind_of, takes_adapters
+from benchmarks.evidence.agents import LINEAR, is_baseline, needs_adapters, takes_adapters
 from benchmarks.evidence.comparison import Evidence, Table
 from benchmarks.evidence.roots import Root
 from benchmarks.evidence.statistics import Interval, difference
@@ -29,21 +29,28 @@ class _Kind:
         id: Its name, to which the root's is added.
         measure: Returns it for a table and its best evolving agent.
         is_low_worst: Whether the lowest over the roots is the worst.
+        compares: What it compares the agent with.
     """
 
     id: str
     measure: Callable[[Evidence, Table, str], Row | None]
     is_low_worst: bool = False
+    compares: Literal["", "baselines", "alone"] = ""
 
 
-def all_figures(evidence: Evidence, roots: Iterable[str]) -> list[Row]:
+def all_figures(
+    evidence: Evidence, roots: Iterable[str], agents: Mapping[str, Sequence[str]] | None = None
+) -> list[Row]:
     """Return the figures of every root, and of the worst root where all roots have them.
 
-    All are of the evolving agent that is best over all roots, so that no root gets an agent of its own.
+    All are of the evolving agent that is best over all roots, so that no root gets an agent of its own. A figure of
+    which something is missing, or that compares what several states of the code measured, is not judged; see
+    ``is_judged``.
 
     Args:
         evidence: What was measured.
         roots: Roots that must be there for a figure over all roots, besides those that are.
+        agents: By root, agents that must have learned all tasks, besides those that learned any.
     """
     rows: list[Row] = []
     agent = best_evolving(evidence)
@@ -55,7 +62,10 @@ def all_figures(evidence: Evidence, roots: Iterable[str]) -> list[Row]:
         for root, table in evidence.tables.items():
             row = kind.measure(evidence, table, agent) if table.is_complete(agent) else None
             if row is not None:
-                found[root] = replace(row, id=f"{kind.id}_{root}", detail={**row.detail, "agent": agent, "root": root})
+                detail: dict[str, Any] = {**row.detail, "agent": agent, "root": root}
+                if reason := _obstacle(evidence, table, agent, kind.compares, (agents or {}).get(root, ())):
+                    row, detail = replace(row, is_met=None), {**detail, "not_judged_because": reason}
+                found[root] = replace(row, id=f"{kind.id}_{root}", detail=detail)
         rows += found.values()
         if found and set(found) == set(names):
             worst = (min if kind.is_low_worst else max)(found.values(), key=lambda row: row.value)
@@ -90,7 +100,7 @@ def hours(evidence: Evidence, roots: Sequence[Root], agents: Sequence[str], seed
     total, tasks = 0.0, {task for table in evidence.tables.values() for task in table.tasks}
     for root in roots:
         for agent in agents:
-            if kind_of(agent) in (LORA, "adapters") and not takes_adapters(root):
+            if needs_adapters(agent) and not takes_adapters(root):
                 continue
             table = evidence.tables.get(root.name)
             learned = table.cells.get((agent, seed), {}) if table else {}
@@ -103,8 +113,41 @@ def hours(evidence: Evidence, roots: Sequence[Root], agents: Sequence[str], seed
     return _row("hours", title, total / 3600, f"≤ {_HOURS_AIM:g}", total / 3600 <= _HOURS_AIM)
 
 
+def _obstacle(evidence: Evidence, table: Table, agent: str, compares: str, agents: Sequence[str]) -> str:
+    """Return what is missing before a figure says what it is meant to; nothing where it does.
+
+    Args:
+        evidence: What was measured.
+        table: The table of the figure's root.
+        agent: The agent that the figure is about.
+        compares: What it is compared with.
+        agents: Agents that must have learned all tasks.
+    """
+    everything = {task for other in evidence.tables.values() for task in other.tasks}
+    if len(table.tasks) < len(everything):
+        return f"{len(table.tasks)} of {len(everything)} tasks"
+    results = table.results(agent)
+    if compares == "baselines":
+        needed = sorted({name for name in (*agents, *table.agents) if is_baseline(name)})
+        missing = [name for name in needed if not table.is_complete(name)]
+        if missing:
+            return f"not all tasks were learned by {', '.join(missing)}"
+        results = [*results, *(result for name in needed for result in table.results(name))]
+    elif compares == "alone":
+        results = [*results, *evidence.alone[table.root].results(agent)]
+    states = len({result.code for result in results})
+    return f"measured by {states} states of the code" if compares and states > 1 else ""
+
+
+def is_judged(row: Row) -> bool:
+    """Return whether nothing is missing of a figure, and all of it was measured by the same code."""
+    return "not_judged_because" not in row.detail
+
+
 def verdict(row: Row) -> str:
     """Return in words whether an aim was met."""
+    if not is_judged(row):
+        return f"no verdict: {row.detail['not_judged_because']}"
     if row.is_met is None:
         return ""
     if row.is_met:
@@ -178,8 +221,9 @@ def _transfer(evidence: Evidence, table: Table, agent: str) -> Row | None:
 
 
 def _difference(ours: Table, agent: str, theirs: Table, other: str) -> Interval | None:
-    """Return the difference of two averages in points, ``None`` where one is missing."""
-    first, second = ours.outcomes(agent), theirs.outcomes(other)
+    """Return the difference of two averages in points over the seeds of both, ``None`` where there is none."""
+    seeds = sorted(set(ours.seeds(agent)) & set(theirs.seeds(other)))
+    first, second = ours.outcomes(agent, seeds), theirs.outcomes(other, seeds)
     if first is None or second is None:
         return None
     found = difference(first, second)
@@ -187,9 +231,9 @@ def _difference(ours: Table, agent: str, theirs: Table, other: str) -> Interval 
 
 
 _KINDS = (
-    _Kind("gain", _gain, is_low_worst=True),
+    _Kind("gain", _gain, is_low_worst=True, compares="baselines"),
     _Kind("added_parameters", _added),
-    _Kind("worse_than_linear", _worse_than_linear),
+    _Kind("worse_than_linear", _worse_than_linear, compares="baselines"),
     _Kind("changed_logits", _changed),
-    _Kind("transfer", _transfer, is_low_worst=True),
+    _Kind("transfer", _transfer, is_low_worst=True, compares="alone"),
 )

@@ -18,7 +18,7 @@ from benchmarks.load import ForeignLoad
 from benchmarks.results import machine, now
 from mu2net import System
 from mu2net.errors import StoreError
-from mu2net.search.images import CACHE_NAME
+from mu2net.search.images import ACTIVATIONS_NAME, CACHE_NAME
 from mu2net.store.config import CONFIG_NAME
 from mu2net.store.store import Store
 from mu2net.system.summary import ProbeSummary
@@ -122,6 +122,9 @@ class Learner:
             system.add_task(task, self._plan.sources[task])
         add_seconds = perf_counter() - started
         interrupted = Store.open(system.directory).running_cycle(task)
+        if interrupted is not None and condition.seconds is not None:
+            # Of the child that was interrupted no time counts, so what it computed must not help.
+            shutil.rmtree(system.directory / CACHE_NAME / ACTIVATIONS_NAME, ignore_errors=True)
         system.evolve(
             task,
             agent=run.agent,

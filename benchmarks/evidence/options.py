@@ -29,6 +29,7 @@ AGENTS = (
     "tuned:linear",
     "tuned:freeze:10",
     "tuned:freeze:11",
+    "tuned:adapters:32",
     "tuned:finetune",
     "lora:8",
 )

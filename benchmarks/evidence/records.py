@@ -75,6 +75,11 @@ class Result:
         return round(self.test * self.num_test)
 
     @property
+    def code(self) -> str:
+        """The state of the code that measured it; of old records the commit."""
+        return str(self.machine.get("code") or self.machine.get("commit", "unknown"))
+
+    @property
     def added_share(self) -> float:
         """Parameters that were added, over the root's."""
         return self.added_params / self.root_params

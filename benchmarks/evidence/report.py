@@ -13,8 +13,9 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from benchmarks import markdown
+from benchmarks.evidence.agents import needs_adapters, takes_adapters
 from benchmarks.evidence.comparison import Evidence
-from benchmarks.evidence.figures import all_figures, hours, verdict
+from benchmarks.evidence.figures import all_figures, hours, is_judged, verdict
 from benchmarks.evidence.ledger import Ledger
 from benchmarks.evidence.options import AGENTS, SEEDS, Options, default_roots
 from benchmarks.evidence.pictures import PICTURES, draw_all
@@ -43,7 +44,7 @@ def write_report(options: Options, ledger: Ledger, console: Console) -> list[Row
     """
     results, checks = ledger.results().values(), ledger.checks().values()
     evidence = Evidence.of(options.condition, results, checks, ledger.failures().values())
-    rows = all_figures(evidence, [root.name for root in options.roots])
+    rows = all_figures(evidence, [root.name for root in options.roots], _needed(options))
     if (whole := hours(evidence, default_roots(), AGENTS, SEEDS[0])) is not None:
         rows.append(whole)
     _print(console, evidence, rows)
@@ -56,6 +57,22 @@ def write_report(options: Options, ledger: Ledger, console: Console) -> list[Row
         drawn = draw_all(evidence, options.page.parent / "images")
         markdown.replace_tables(options.page, page_tables(evidence, rows, drawn, _machines(evidence)))
     return rows
+
+
+def _needed(options: Options) -> dict[str, list[str]]:
+    """Return, by root, the agents without which a comparison is not complete: what was asked for, and the default.
+
+    Where roots of one's own are compared, the default does not bind.
+    """
+    standard = {root.name for root in default_roots()}
+    return {
+        root.name: [
+            agent
+            for agent in (*options.agents, *(AGENTS if root.name in standard else ()))
+            if takes_adapters(root) or not needs_adapters(agent)
+        ]
+        for root in {root.name: root for root in (*default_roots(), *options.roots)}.values()
+    }
 
 
 def _print(console: Console, evidence: Evidence, rows: Sequence[Row]) -> None:
@@ -88,7 +105,7 @@ def _write_figures(file: Path, ledger: Ledger, evidence: Evidence, rows: Sequenc
     """Write the figures, how they were judged, and every record that counts."""
     records: list[Record] = [*ledger.results().values(), *ledger.checks().values(), *ledger.failures().values()]
     content = {
-        "figures": {row.id: row.value for row in rows},
+        "figures": {row.id: row.value for row in rows if is_judged(row)},
         "rows": {row.id: {**asdict(row), "verdict": verdict(row)} for row in rows},
         "condition": evidence.condition.to_json(),
         "machine": machine(),

@@ -83,12 +83,13 @@ def effort_sheet(table: Table) -> Sheet:
         "agent",
         "children",
         "training examples",
-        "budget used, s",
+        "budget used, s (most)",
         "with publication, s",
         "parameters added",
         "parameters accounted",
         "FLOPs per prediction",
-        "other programs, %",
+        "other programs, % (most)",
+        "resumed",
     )
     return Sheet(table.root, head, tuple(_effort(agent, table.results(agent)) for agent in table.agents))
 
@@ -100,12 +101,13 @@ def _effort(agent: str, results: Sequence[Result]) -> tuple[str, ...]:
         agent,
         f"{fmean(result.children for result in results):.1f}",
         f"{fmean(result.examples for result in results):,.0f}",
-        f"{fmean(result.seconds for result in results):.0f}",
+        f"{fmean(result.seconds for result in results):.0f} ({max(result.seconds for result in results):.0f})",
         f"{fmean(result.wall_seconds for result in results):.0f}",
         quantity(fmean(result.added_params for result in results)),
         quantity(fmean(accounted)) if accounted else NONE,
         quantity(fmean(result.flops for result in results)),
-        f"{100 * fmean(loads):.1f}" if loads else NONE,
+        f"{100 * fmean(loads):.1f} ({100 * max(loads):.0f})" if loads else NONE,
+        str(sum(result.is_resumed for result in results)),
     )
 
 

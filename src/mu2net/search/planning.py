@@ -120,7 +120,7 @@ class ChildPlanner:
     def _plan_stages(self, budget: Budget, clock: Clock, work: Workload, child: ChildBudget) -> Plan:
         if budget.seconds is None or self.config.examples_per_validation is not None:
             return Plan(child)
-        cost = self._measure(self._head_alone(), is_rough=True)
+        cost = self._measure(self._head_alone())
         if plan_run(clock.remaining(), cost, work) is None:
             raise too_small(budget, cost, work, clock.elapsed())
         return Plan(full_child(replace(work, passes=MAX_PASSES)), clock.remaining(), cost.train)
@@ -138,7 +138,7 @@ class ChildPlanner:
         validations = TARGET_CHILDREN * work.num_validations
         return Plan(full_child(replace(work, num_validations=validations, passes=MAX_PASSES)), seconds)
 
-    def _measure(self, proposal: Proposal, *, is_rough: bool = False) -> Cost:
+    def _measure(self, proposal: Proposal) -> Cost:
         tell = self.observer
         tell(Preparing("measuring the speed of this machine", 0, 1))
         cost = measure_speed(
@@ -149,7 +149,6 @@ class ChildPlanner:
             self.train_config,
             on_sign_of_life=lambda: tell(Preparing("measuring the speed of this machine", 0, 1)),
             should_stop=self.should_stop,
-            is_rough=is_rough,
         )
         tell(Preparing("measuring the speed of this machine", 1, 1))
         return cost

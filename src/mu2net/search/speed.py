@@ -15,11 +15,8 @@ from mu2net.train.child import ChildJob
 from mu2net.train.events import Event, IntervalDone, StopSignal, TrainingStopped
 from mu2net.train.group import TrainConfig, TrainGroup
 
-_BATCHES = 2
-_EVALUATED = 64
-
-ROUGH_IMAGES = 16
-"""Images of a batch, and of a validation, where a rough measurement is enough."""
+MEASURED_IMAGES = 16
+"""Images of a batch, and of a validation: large networks take long for full ones, and children are measured again."""
 
 
 def measure_speed(
@@ -31,9 +28,8 @@ def measure_speed(
     *,
     on_sign_of_life: Callable[[], None],
     should_stop: Callable[[], StopSignal],
-    is_rough: bool = False,
 ) -> Cost:
-    """Train and evaluate a few batches, twice, on all workers at once; return the cost of the second time.
+    """Train and evaluate a small batch, twice, on all workers at once; return the cost of the second time.
 
     What is trained here is thrown away, and no draw of the search depends on it.
 
@@ -45,7 +41,6 @@ def measure_speed(
         config: How children are trained; its budget is not used.
         on_sign_of_life: Called now and then.
         should_stop: Asked before every batch whether to go on.
-        is_rough: Whether one small batch is enough. Large networks take long for a few full ones.
 
     Returns:
         Seconds per example and per image, of one worker.
@@ -60,13 +55,13 @@ def measure_speed(
         if isinstance(event, IntervalDone) and event.interval == 1:
             done.append(event)
 
-    batch = min(config.batch_size, len(task.train), *([ROUGH_IMAGES] if is_rough else []))
-    evaluated = min(ROUGH_IMAGES if is_rough else _EVALUATED, len(task.validation))
+    batch = min(config.batch_size, len(task.train), MEASURED_IMAGES)
+    evaluated = min(MEASURED_IMAGES, len(task.validation))
     small = replace(
         config,
         num_validations=2,
         batch_size=batch,
-        examples_per_validation=min((1 if is_rough else _BATCHES) * batch, len(task.train)),
+        examples_per_validation=batch,
         max_validation_examples=evaluated,
         evaluation_batch_size=evaluated,
     )

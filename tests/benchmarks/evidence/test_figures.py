@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.evidence.comparison import Evidence
-from benchmarks.evidence.figures import all_figures, best_evolving, hours, verdict
+from benchmarks.evidence.figures import all_figures, best_evolving, hours, is_judged, verdict
 from benchmarks.evidence.options import parse
 from benchmarks.evidence.roots import Root
 
@@ -84,6 +84,43 @@ def test_changed_logits_need_a_conclusive_check_of_every_seed(make_result, make_
     changed = figures(Evidence.of(CONDITION, learned, [good[0], replace(good[1], changed_logits=3)]))
     assert changed["changed_logits"].value == 3
     assert verdict(changed["changed_logits"]) == "MISSED"
+
+
+def test_a_figure_of_which_something_is_missing_is_not_judged(make_result):
+    full = results(make_result, {"mu2net": (0.9, 0.9), "linear": (0.8, 0.8)})
+    half = [*full, make_result("finetune", "a", 0.85)]
+    found = figures(Evidence.of(CONDITION, half))["gain"]
+    assert (found.value, found.is_met, is_judged(found)) == (pytest.approx(10), None, False)
+    assert verdict(found) == "no verdict: not all tasks were learned by finetune"
+    rows = {row.id: row for row in all_figures(Evidence.of(CONDITION, full), (), {"tiny": ["freeze:8", "munet"]})}
+    assert verdict(rows["worse_than_linear_tiny"]) == "no verdict: not all tasks were learned by freeze:8"
+    assert verdict(rows["added_parameters_tiny"]) == "met"
+    more = [
+        make_result(agent, task, test, root="large", order="abc" if agent == "mu2net" else ())
+        for agent, test in {"mu2net": 0.9, "linear": 0.8}.items()
+        for task in "abc"
+    ]
+    found = figures(Evidence.of(CONDITION, [*full, *more]))
+    assert verdict(found["gain_tiny"]) == "no verdict: 2 of 3 tasks"
+    assert verdict(found["gain_large"]) == "met"
+
+
+def test_states_of_the_code_are_not_compared(make_result):
+    ours = results(make_result, {"mu2net": (0.9, 0.9)}, machine={"commit": "b", "code": "1"})
+    theirs = results(make_result, {"linear": (0.8, 0.8)}, machine={"commit": "a", "code": "1"})
+    assert verdict(figures(Evidence.of(CONDITION, ours + theirs))["gain"]) == "met"
+    old = results(make_result, {"linear": (0.8, 0.8)}, machine={"commit": "a"})
+    assert (
+        verdict(figures(Evidence.of(CONDITION, ours + old))["gain"]) == "no verdict: measured by 2 states of the code"
+    )
+    alone = results(make_result, {"mu2net": (0.8, 0.8)}, experiment="alone", machine={"code": "2"})
+    assert not is_judged(figures(Evidence.of(CONDITION, ours + alone))["transfer"])
+
+
+def test_only_seeds_of_both_are_compared(make_result):
+    first = results(make_result, {"mu2net": (0.9, 0.9), "linear": (0.8, 0.8)})
+    second = results(make_result, {"mu2net": (0.5, 0.5)}, seed=1)
+    assert figures(Evidence.of(CONDITION, first + second))["gain"].value == pytest.approx(10)
 
 
 def test_transfer_compares_with_tasks_alone(make_result):

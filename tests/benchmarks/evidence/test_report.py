@@ -62,8 +62,9 @@ def report(tmp_path, results, make_check):
     return report
 
 
-def test_tables_pictures_and_figures_are_written(report):
-    said, folder = report("--time", "60")
+def test_tables_pictures_and_figures_are_written(report, monkeypatch):
+    monkeypatch.setattr("benchmarks.evidence.report.AGENTS", ("mu2net", "tuned:linear"))
+    said, folder = report("--time", "60", "--agents", "mu2net", "tuned:linear")
     page = (folder / "docs" / "benchmark.md").read_text()
     (row,) = [line for line in page.splitlines() if line.startswith("| gain |")]
     cells = [cell.strip() for cell in row.split("|")][1:-1]
@@ -174,3 +175,16 @@ def test_colors_depend_on_the_name_alone_and_kinds_have_markers():
     assert style_of("tuned:freeze:8").marker != style_of("freeze:8").marker
     assert style_of("freeze:8") != style_of("freeze:4")
     assert style_of("something-new") == style_of("something-new")
+
+
+def test_a_figure_is_not_judged_before_all_baselines_of_the_default_have_learned_all_tasks(report):
+    """It stays in the table with its reason, and is none of the figures."""
+    _, folder = report("--time", "60", "--agents", "mu2net")
+    content = json.loads((folder / "results" / "diverse10.json").read_text())
+    assert "gain" not in content["figures"]
+    assert "added_parameters" in content["figures"]
+    row = content["rows"]["gain_lite0"]
+    assert row["value"] == pytest.approx(20)
+    assert row["verdict"].startswith("no verdict: not all tasks were learned by tuned:finetune, tuned:freeze:10")
+    assert "lora:8" not in row["verdict"]
+    assert "lora:8, tuned:adapters:32" in content["rows"]["gain_vit_s"]["verdict"]

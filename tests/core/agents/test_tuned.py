@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from mu2net.core.agents import make_agent
-from mu2net.core.agents.base import Stage, Trained
+from mu2net.core.agents.base import PASSES, Stage, Trained
 from mu2net.core.agents.tuned import TRIAL_RATES
 from mu2net.core.population import Population
 from mu2net.core.rng import generator
@@ -47,21 +47,22 @@ def tuned(build, vit):
 def test_the_long_run_has_the_best_rate_of_the_trials(build, vit, population, tuned, of):
     agent = tuned(of)
     assert agent.name == f"tuned:{of}"
-    trials, after = advance(build, agent, population, vit, [0.3, 0.5, 0.4])
+    trials, after = advance(build, agent, population, vit, [0.3, 0.5, 0.4, 0.1])
     assert [trial.hparams["opt_lr"] for trial in trials] == list(TRIAL_RATES)
     assert agent.stage(population).share < 0.5
     (run,), end = advance(build, agent, after, vit, [0.2])
     assert run.hparams["opt_lr"] == TRIAL_RATES[1]
     assert run.parent_id == "root"
     assert run.slots == trials[0].slots
-    assert agent.stage(after) == Stage(1, 1.0, agent.stage(after).validations)
+    assert agent.stage(after) == Stage(1, 1.0, agent.stage(after).validations, passes=PASSES)
+    assert agent.stage(population).passes == PASSES
     assert agent.stage(end) == Stage(0)
     assert agent.best(end).quality == 0.5
 
 
 def test_of_equal_trials_the_smaller_rate_wins(build, vit, population, tuned):
     agent = tuned("finetune")
-    _, after = advance(build, agent, population, vit, [0.5, 0.5, 0.4])
+    _, after = advance(build, agent, population, vit, [0.5, 0.5, 0.4, 0.1])
     (run,), _ = advance(build, agent, after, vit, [0.2])
     assert run.hparams["opt_lr"] == TRIAL_RATES[0]
 
@@ -69,8 +70,8 @@ def test_of_equal_trials_the_smaller_rate_wins(build, vit, population, tuned):
 def test_of_equally_accurate_trials_the_lowest_loss_wins(build, vit, population, tuned):
     """Short trials of many classes end where they started, as accuracies say; losses say more."""
     agent = tuned("finetune")
-    _, after = advance(build, agent, population, vit, [0.1, 0.1, 0.05])
-    losses = zip(after.own, (4.6, 4.2, 1.0), strict=True)
+    _, after = advance(build, agent, population, vit, [0.1, 0.1, 0.05, 0.05])
+    losses = zip(after.own, (4.6, 4.2, 1.0, 1.0), strict=True)
     own = tuple(path.with_metrics(extra={"train_loss": [9.0, loss]}) for path, loss in losses)
     (run,) = agent.propose(replace(after, own=own), generator(0), 1)
     assert run.hparams["opt_lr"] == TRIAL_RATES[1]
@@ -81,6 +82,7 @@ def test_a_linear_probe_trains_all_rates_to_the_end(build, vit, population, tune
     runs, end = advance(build, agent, population, vit, [0.1] * len(LEARNING_RATES))
     assert agent.stage(population).share == 1.0
     assert [run.hparams["opt_lr"] for run in runs] == list(LEARNING_RATES)
+    assert agent.stage(population).passes == PASSES
     assert agent.stage(end) == Stage(0)
 
 
@@ -93,9 +95,9 @@ def test_a_rate_that_the_user_fixed_is_the_only_one(build, vit, population):
 
 
 def test_the_change_of_the_rate_is_recorded(build, vit, population, tuned):
-    trials, _ = advance(build, tuned("finetune", opt_lr=0.1), population, vit, [0.1] * 3)
+    trials, _ = advance(build, tuned("finetune", opt_lr=0.1), population, vit, [0.1] * 4)
     changes = [[(m.before, m.after) for m in trial.mutations if m.name == "hp:opt_lr"] for trial in trials]
-    assert changes == [[(0.1, 0.005)], [(0.1, 0.02)], []]
+    assert changes == [[(0.1, 0.005)], [(0.1, 0.02)], [], [(0.1, 0.5)]]
 
 
 @pytest.mark.parametrize("of", ["mu2net", "", "tuned:linear", "nothing"])

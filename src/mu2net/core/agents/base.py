@@ -15,6 +15,9 @@ from mu2net.core.proposal import Proposal
 from mu2net.core.score import Scoring
 from mu2net.core.space import Space
 
+PASSES = 6
+"""Passes over the images that are seen, at least, where new images are far dearer than known ones."""
+
 
 @dataclass(frozen=True)
 class Trained:

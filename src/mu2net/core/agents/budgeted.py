@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mu2net.core.agents.base import BaseAgent, Stage
+from mu2net.core.agents.base import PASSES, BaseAgent, Stage
 from mu2net.core.anatomy import HEAD, Anatomy, block_slot
 from mu2net.core.mutation import ChildDraw
 from mu2net.core.outlook import Outlook
@@ -46,9 +46,6 @@ STEP_OVERHEAD = 0.02
 
 PLANNED_SHARE = 0.8
 """Share of the time left that goes to training, about: validations take the rest."""
-
-PASSES = 6
-"""Passes over the images that are seen, at least, where new images are far dearer than known ones."""
 
 MAX_TRUNKS = 5
 """Trunks that are compared at most: the root's, and those of the newest tasks."""

@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mu2net.core.agents.base import BaseAgent, Stage
+from mu2net.core.agents.base import PASSES, BaseAgent, Stage
 from mu2net.core.agents.baselines import Baseline, Linear
 from mu2net.core.path import Mutation, Path
 from mu2net.core.population import Population
 from mu2net.core.proposal import Proposal
 from mu2net.core.space import LEARNING_RATES, Space
 
-TRIAL_RATES = (0.005, 0.02, 0.1)
-"""Learning rates that are tried where a trial is dear, about a factor of four apart."""
+TRIAL_RATES = (0.005, 0.02, 0.1, 0.5)
+"""Learning rates that are tried where a trial is dear, about a factor of four apart: the whole range of the list."""
 
 TRIAL_SHARE = 0.3
 """Share of the budget that the trials take together."""
@@ -29,6 +29,8 @@ class Tuned(BaseAgent):
     """Short trials of several learning rates, then one long run from the root with the best of them.
 
     A linear probe has no long run: a step of it costs so little that all learning rates train to the end, together.
+    Where images are far dearer than steps, because the frozen slots below take most of the time, fewer are seen,
+    several times each; the long run finds those that the trials computed.
 
     Args:
         baseline: What is trained.
@@ -74,8 +76,8 @@ class Tuned(BaseAgent):
         """Return the trials, then the long run, then the end."""
         rates = self.trial_rates
         if isinstance(self._baseline, Linear):
-            return Stage(len(rates)) if population.generation == 0 else Stage(0)
-        stages = (Stage(len(rates), TRIAL_SHARE, 1), Stage(1, 1.0, RUN_VALIDATIONS))
+            return Stage(len(rates), passes=PASSES) if population.generation == 0 else Stage(0)
+        stages = (Stage(len(rates), TRIAL_SHARE, 1, passes=PASSES), Stage(1, 1.0, RUN_VALIDATIONS, passes=PASSES))
         first = 0 if len(rates) > 1 else 1
         return (*stages[first:], Stage(0), Stage(0))[min(population.generation, 2)]
 
