@@ -14,10 +14,11 @@ import onnxruntime
 import pytest
 import safetensors.torch
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
+from mu2net.data.decode import decode_rgb
 from mu2net.errors import ComponentError, ConfigError, ExportError, UnknownNameError
-from mu2net.export import compare, formats
+from mu2net.export import compare, examples, formats
 from mu2net.export.task import export_tasks
 from mu2net.nn.timm_format import Settings, components_of_checkpoint
 from mu2net.system import System
@@ -104,6 +105,53 @@ def test_tasks_with_inputs_of_different_sizes(system, picture, tmp_path, small):
     inputs = {"images_8": pixels(picture, 8), "images_12": pixels(picture, 12)}
     for name, logits in zip(("one", "large"), session.run(None, inputs), strict=True):
         assert_answers(logits[0], system, name, picture)
+    said = [found for name in ("one", "large") for found in (name, system.predict(name, [picture])[0].label)]
+    assert run_example(tmp_path / "out", picture) == said
+
+
+def photographs():
+    """Return photographs that are more than their pixels, by name."""
+    rng = np.random.default_rng(3)
+    colour = Image.fromarray(rng.integers(0, 256, (9, 14, 3), np.uint8))
+    alpha = Image.fromarray(rng.integers(0, 256, (9, 14), np.uint8))
+    upside = Image.Exif()
+    upside[0x0112] = 6  # turned by a quarter
+    veiled = colour.copy()
+    veiled.putalpha(alpha)
+    gray = Image.merge("LA", (alpha, alpha.rotate(180)))
+    palette = colour.quantize(16)
+    return {
+        "turned.jpg": (colour, {"exif": upside}),
+        "inks.jpg": (colour.convert("CMYK"), {}),
+        "veiled.png": (veiled, {}),
+        "gray.png": (gray, {}),
+        "palette.png": (palette, {"transparency": 3}),
+        "bits.png": (alpha.convert("1"), {}),
+    }
+
+
+@pytest.mark.parametrize("program", [examples.TIMM, examples.PROGRAM, examples.ONNX])
+def test_examples_decode_photographs_as_the_system_does(tmp_path, monkeypatch, program):
+    lines = [line for line in program.splitlines() if line.startswith("photo = ")]
+    assert len(lines) == 2
+    for name, (image, options) in photographs().items():
+        image.save(tmp_path / name, **options)
+        monkeypatch.setattr(sys, "argv", ["example.py", str(tmp_path / name)])
+        found = {"Image": Image, "ImageOps": ImageOps, "sys": sys}
+        exec("\n".join(lines), found)  # noqa: S102 - our own two lines
+        np.testing.assert_array_equal(np.array(found["photo"]), np.array(decode_rgb(tmp_path / name, name)), name)
+
+
+def test_a_veiled_photograph_through_the_whole_example(system, tmp_path):
+    """What is transparent counts as white, whatever colour hides there."""
+    image = Image.new("RGBA", (20, 20), (255, 0, 0, 0))
+    image.save(tmp_path / "veiled.png")
+    export_tasks(system.directory, ["one"], "torch", tmp_path / "out")
+    assert run_example(tmp_path / "out", tmp_path / "veiled.png") == [
+        system.predict("one", [tmp_path / "veiled.png"])[0].label
+    ]
+    facts = json.loads((tmp_path / "out" / "facts.json").read_text())
+    assert "transparency on white" in facts["preprocessing"]["decode"]
 
 
 def test_safetensors_have_timms_names_and_shapes(tmp_path, pictures, small):
@@ -200,7 +248,7 @@ def test_what_would_answer_otherwise_is_refused(system, tmp_path, monkeypatch):
         return tuple(logits + torch.tensor([0.0, 2e-3, 0.0]) for logits in original(self, *images))
 
     monkeypatch.setattr(formats.PortableNetwork, "forward", wrong)
-    for name in ("torch", "safetensors"):
+    for name in ("torch", "safetensors", "onnx"):
         with pytest.raises(
             ExportError, match=r"task 'one' would answer otherwise: \d+ of 64 labels .*nothing was written"
         ):

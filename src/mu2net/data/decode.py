@@ -57,6 +57,9 @@ Not among them: EPS, for which Pillow starts Ghostscript; FITS, which it decodes
 hardly anybody has, because each is one more decoder that hostile files can aim at.
 """
 
+_BAND = 2**20
+"""Pixels of a large image that are converted at a time."""
+
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 Encoded = bytes | Path | Image.Image
@@ -167,15 +170,23 @@ def _to_rgb(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return Image.fromarray(_to_8_bit(image, name)).convert("RGB")
     if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rgba).convert("RGB")
+        return _on_white(image)
     return image.convert("RGB") if image.mode != "RGB" else image
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """Return a transparent image on white, band by band: whole copies of a large one would cost five times its room."""
+    found, rows = Image.new("RGB", image.size), max(1, _BAND // image.width)
+    for top in range(0, image.height, rows):
+        rgba = image.crop((0, top, image.width, min(top + rows, image.height))).convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        found.paste(Image.alpha_composite(white, rgba).convert("RGB"), (0, top))
+    return found
 
 
 def _to_8_bit(image: Image.Image, name: str) -> UInt8Array:
     """Return a 16-bit, 32-bit or floating-point gray image as ``[height, width]``, 0..255."""
-    values: NDArray[np.float64] = np.asarray(image).astype(np.float64)
+    values = np.asarray(image)
     low, high = float(values.min()), float(values.max())
     limit = 255.0 if image.mode == "F" else 65535.0
     if not (low >= 0 and high <= limit):  # also true for NaN
@@ -183,11 +194,16 @@ def _to_8_bit(image: Image.Image, name: str) -> UInt8Array:
             f"image {name} (mode {image.mode}) has values from {low:g} to {high:g}; expected 0 to {limit:g} "
             "without NaN; convert it to 8-bit"
         )
-    if image.mode != "F":
-        values /= 257
-    elif high <= 1:
-        values *= 255
-    return np.floor(values + 0.5).astype(np.uint8)
+    found = np.empty(values.shape, np.uint8)
+    given, written = values.reshape(-1), found.reshape(-1)
+    for start in range(0, len(given), _BAND):  # in double precision, but never all of it at once
+        band: NDArray[np.float64] = given[start : start + _BAND].astype(np.float64)
+        if image.mode != "F":
+            band /= 257
+        elif high <= 1:
+            band *= 255
+        written[start : start + _BAND] = np.floor(band + 0.5)
+    return found
 
 
 def squeeze(image: Image.Image, side: int) -> UInt8Array:

@@ -62,7 +62,7 @@ def write_safetensors(job: Job) -> list[Agreement]:
     reason = timm_export.why_not_plain(backbone, model)
     if reason is None and isinstance(backbone, Vit):
         tensors, config = timm_export.timm_tensors(model), timm_export.timm_config(backbone, model)
-        (job.folder / "example.py").write_text(examples.TIMM)
+        (job.folder / "example.py").write_text(examples.TIMM, encoding="utf-8")
     else:
         tensors = timm_export.own_tensors(model)
         config = {
@@ -76,7 +76,7 @@ def write_safetensors(job: Job) -> list[Agreement]:
     safetensors.torch.save_file(tensors, job.folder / WEIGHTS_NAME, metadata={"format": "pt"})
     job.write_json("config.json", config)
     job.write_json("labels.json", list(model.task.classes))
-    job.write_json("facts.json", job.facts[0])
+    job.write_json("facts.json", {**job.facts[0], "preprocessing": _weights_pixels(backbone, model)})
     written = safetensors.torch.load_file(job.folder / WEIGHTS_NAME)
     return [_check_weights(job, written)]
 
@@ -102,7 +102,7 @@ def write_program(job: Job) -> list[Agreement]:
         loaded = torch.export.load(job.folder / PROGRAM_NAME).module()
     job.write_json("labels.json", list(job.model.task.classes))
     job.write_json("facts.json", {**job.facts[0], "preprocessing": _pixels(network.sides[0])})
-    (job.folder / "example.py").write_text(examples.PROGRAM)
+    (job.folder / "example.py").write_text(examples.PROGRAM, encoding="utf-8")
     return [check_agreement("torch.export", lambda images: _run(loaded, images), job.model, job.expected[0])]
 
 
@@ -149,7 +149,7 @@ def write_onnx(job: Job) -> list[Agreement]:
     ]
     job.write_json("labels.json", {model.name: list(model.task.classes) for model in job.models})
     job.write_json("facts.json", facts)
-    (job.folder / "example.py").write_text(examples.ONNX)
+    (job.folder / "example.py").write_text(examples.ONNX, encoding="utf-8")
     return found
 
 
@@ -161,14 +161,20 @@ def write_hub_folder(job: Job) -> list[Agreement]:
     ).exists():  # no library builds this network from its weights: a program comes along
         found += write_program(job)
     library = "timm" if timm_export.why_not_plain(job.backbone, job.model) is None else "pytorch"
-    example = (job.folder / "example.py").read_text()
+    example = (job.folder / "example.py").read_text(encoding="utf-8")
     (job.folder / "README.md").write_text(model_card(job.facts[0], library, example, job.model.side), encoding="utf-8")
     return found
+
+
+def _weights_pixels(backbone: Backbone, model: TaskModel) -> dict[str, Any]:
+    """Return how an image becomes the input of a network that is built from weights."""
+    return {"decode": timm_export.DECODING, **timm_export.preprocessing(backbone, model)}
 
 
 def _pixels(side: int) -> dict[str, Any]:
     """Return how an image becomes the input of a graph that normalises by itself."""
     return {
+        "decode": timm_export.DECODING,
         "size": [side, side],
         "resize": "squash (Pillow, bilinear, antialiased)",
         "colour": "RGB",

@@ -13,6 +13,9 @@ _BASE = "vit_base_patch16_224"
 
 _TIMM_EPS = 1e-6
 
+DECODING = "upright by EXIF, transparency on white, 16-bit gray divided by 257, RGB"
+"""What happens to a photograph before it is squeezed."""
+
 
 def why_not_plain(backbone: Backbone, model: TaskModel) -> str | None:
     """Return why a path is no plain vision transformer as timm has it; ``None`` where it is."""
