@@ -47,7 +47,7 @@ class Ledger:
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(
                 f"line {number} of {self.file} is no record ({type(error).__name__}: {error}); "
-                "put the file back as it was, or delete the line: what it held is measured again or read from its system"
+                "put the file back as it was, or delete the line: it is read from its system then, or measured again"
             ) from error
 
     @contextmanager

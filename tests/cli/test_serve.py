@@ -93,8 +93,8 @@ GONE = Change("pets", "int8", 0, 0.0, 0.0, 0, "no such folder")
         (GOOD, (), True, "95.00 % as trained, 94.50 % in int8 (-0.50 points; 3 of 200 labels changed)\n"),
         (BAD, (), False, "94.00 % in int8 (-1.00 points; 7 of 200 labels changed); it is served as trained\n"),
         (BAD, ("--force",), True, "94.00 % in int8 (-1.00 points; 7 of 200 labels changed)\n"),
-        (GONE, (), False, "int8 was not measured, because its images cannot be read (no such folder); it is served"),
-        (GONE, ("--force",), True, "cannot be read (no such folder)\n"),
+        (GONE, (), False, "int8 was not measured: no such folder; it is served"),
+        (GONE, ("--force",), True, "int8 was not measured: no such folder\n"),
     ],
 )
 def test_what_loses_accuracy_is_served_as_trained(run, fake, served, network_path, change, options, may, said):

@@ -12,7 +12,7 @@ from mu2net.errors import ImageError, UnknownNameError
 def photos(tmp_path):
     folder = tmp_path / "photos"
     (folder / "more").mkdir(parents=True)
-    for name in ("b.png", "a.JPG", "notes.txt", "more/c.jpeg"):
+    for name in ("b.png", "a.JPG", "notes.txt", "clip.mpg", "paper.pdf", "more/c.jpeg"):
         (folder / name).touch()
     return folder
 

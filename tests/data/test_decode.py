@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mu2net.data import decode
 from mu2net.data.decode import decode_rgb, load_images, squeeze
 from mu2net.errors import ConfigError, ImageError
 
@@ -115,6 +116,23 @@ def test_exif_orientation_is_applied(encoded, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     assert np.array_equal(rgb(encoded(stored, "PNG", exif=exif)), np.asarray(upright))
+
+
+def test_large_images_are_converted_in_bands(encoded, monkeypatch):
+    """Of any height, the last one too: the result is that of the whole image at once."""
+    rng = np.random.default_rng(5)
+    gray = Image.fromarray(rng.integers(0, 65536, (37, 11), np.uint16))
+    veiled = Image.fromarray(rng.integers(0, 256, (37, 11, 4), np.uint8))
+    palette = Image.fromarray(rng.integers(0, 256, (37, 11, 3), np.uint8)).quantize(16)
+    palette.info["transparency"] = bytes(range(0, 256, 16))
+    whole = [np.array(decode_rgb(image, "it")) for image in (gray, veiled, palette)]
+    rgba = np.array(veiled).astype(float)
+    expected = (rgba[..., :3] * rgba[..., 3:] + 255 * (255 - rgba[..., 3:])) / 255
+    assert np.abs(whole[1] - expected).max() <= 1
+    for band in (1, 11, 50, 36 * 11):
+        monkeypatch.setattr(decode, "_BAND", band)
+        for image, found in zip((gray, veiled, palette), whole, strict=True):
+            np.testing.assert_array_equal(np.array(decode_rgb(image, "it")), found)
 
 
 def test_first_frame_of_an_animation(encoded):

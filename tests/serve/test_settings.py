@@ -22,3 +22,5 @@ def test_some_may_be_zero(name):
 def test_a_request_has_to_fit_into_the_queue():
     with pytest.raises(ConfigError, match="max_images is 65, more than the 64 images that the queue holds"):
         Settings(max_images=65, queue=64)
+    with pytest.raises(ConfigError, match="max_body is 2,000 bytes, more than the 1,999"):
+        Settings(max_body=2000, max_bodies=1999)

@@ -489,6 +489,20 @@ def test_a_new_system_has_the_public_tasks(chain, tmp_path, learn):
     assert verify_files(chain) == []
 
 
+def test_a_new_system_does_not_know_of_private_tasks_that_rules_name(chain, tmp_path, learn):
+    """Not even by name, classes or fingerprint; a task whose data shaped a path stays known."""
+    learn(chain, "patients", chain.root(), 80, is_private=True)
+    learn(chain, "birds", chain.live_path("a"), 81, deny_from=("patients", "d"), allow_from=("a", "patients"))
+    export_system(chain, tmp_path / "new", ["birds"])
+    new = Store.open(tmp_path / "new")
+    record = new.task("birds")
+    assert (record.deny_from, record.allow_from) == (("d",), ("a",))
+    assert b"patients" not in (tmp_path / "new" / "registry.sqlite").read_bytes()
+    assert new.live_path("birds").influence == chain.live_path("birds").influence == {"a", "birds"}
+    export_system(chain, tmp_path / "both", ["birds", "patients"])
+    assert Store.open(tmp_path / "both").task("birds").deny_from == ("d", "patients")
+
+
 def test_an_export_that_fails_leaves_no_system(chain, tmp_path):
     mine = tmp_path / "new.unfinished"
     mine.mkdir()

@@ -39,6 +39,18 @@ def test_nothing_is_measured_where_the_images_are_gone(evolved):
     assert not change.is_small
 
 
+def test_nothing_is_measured_where_parameters_are_damaged(evolved):
+    """The task is served as it was trained, and its requests fail; others do not."""
+    path = evolved._live("one")
+    digest = path.components[-1].digest
+    file = evolved.directory / "components" / "sha256" / digest[:2] / f"{digest}.safetensors"
+    file.chmod(0o644)
+    file.write_bytes(b"damaged")
+    change = evolved.precision_change(path, "bfloat16")
+    assert digest in change.problem
+    assert not change.is_small
+
+
 def test_half_a_point_is_small():
     def change(before, after):
         return Change("one", "int8", 1000, before, after, 7)

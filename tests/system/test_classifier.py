@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from mu2net.errors import ComponentError, ConfigError, UnknownNameError
 from mu2net.nn.modules import Modules
 from mu2net.nn.roots import load_root
 from mu2net.system import System
+from mu2net.system import classifier as classifier_module
 from mu2net.system.classifier import TIE, Classifier, Prepared, _near_ties, require_int8
 
 
@@ -86,6 +89,26 @@ def test_little_memory_changes_no_answer(evolved, images):
             assert one.logits[name].tolist() == other.logits[name].tolist()
     assert (len(little.modules), len(much.modules) > 5) == (1, True)
     assert little.modules.loads > much.modules.loads == len(much.modules)
+
+
+def test_settling_a_near_tie_holds_one_component_at_a_time(evolved, images, monkeypatch):
+    """Also then there are no more modules in memory than the limit allows."""
+    monkeypatch.setattr(classifier_module, "TIE", dict.fromkeys(TIE, 1e9))
+    alive, most = weakref.WeakSet(), []
+    original = Modules.get
+
+    def get(self, *arguments):
+        module = original(self, *arguments)
+        alive.add(module)
+        gc.collect()
+        most.append(len(alive))
+        return module
+
+    monkeypatch.setattr(Modules, "get", get)
+    little = evolved.classifier(memory_limit=1)
+    found = little.classify(little.edition(), images, {"one": range(8)})
+    assert found.settled == 8
+    assert max(most) <= 2  # the one that runs, and the one that comes
 
 
 def test_what_no_path_needs_any_more_is_let_go_of(evolved, images):

@@ -160,7 +160,7 @@ def _measuring(system: System, precision: str, *, force: bool) -> Judge:
 
 def _told(change: Change, precision: str) -> str:
     if change.problem:
-        return f"{precision} was not measured, because its images cannot be read ({change.problem})"
+        return f"{precision} was not measured: {change.problem}"
     points = 100 * (change.after - change.before)
     return (
         f"validation accuracy {100 * change.before:.2f} % as trained, {100 * change.after:.2f} % in {precision} "

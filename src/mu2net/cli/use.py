@@ -126,9 +126,9 @@ def image_files(given: Iterable[Path]) -> list[Path]:
     Raises:
         SourceError: A file does not exist, or a folder holds no image.
     """
-    from PIL import Image
+    from mu2net.data.decode import image_suffixes
 
-    known = Image.registered_extensions()
+    known = image_suffixes()
     files: list[Path] = []
     for path in given:
         if path.is_dir():

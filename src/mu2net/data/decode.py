@@ -103,6 +103,12 @@ def _formats() -> list[str]:
     return [name for name in FORMATS if name in Image.OPEN]
 
 
+@cache
+def image_suffixes() -> frozenset[str]:
+    """Return the endings of files in these formats, such as ``.png``, in lower case."""
+    return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in _formats())
+
+
 def _check_file(encoded: bytes | Path, name: str) -> None:
     """Refuse what must not be opened, or not be read to its end."""
     size = len(encoded) if isinstance(encoded, bytes) else encoded.stat().st_size

@@ -51,7 +51,8 @@ def model_card(facts: Mapping[str, Any], library: str, example: str, side: int) 
             *accuracies,
             f"| parameters | {facts['num_params']:,} |",
             f"| FLOPs of a prediction | {facts['flops'] or 0:,} |",
-            f"| input | RGB, upright by EXIF, transparency on white; squeezed to {side} x {side} pixels (bilinear, antialiased) |",
+            f"| input | RGB, upright by EXIF, transparency on white; squeezed to {side} x {side} pixels "
+            "(bilinear, antialiased) |",
             f"| fingerprint of the data (SHA-256) | `{facts['data_fingerprint']}` |",
             f"| found by | {facts['agent']}, path {facts['path']} |",
             f"| root | {facts['root']} |",

@@ -150,7 +150,8 @@ def _guard(service: Service, tokens: Tokens | None, limit: RateLimit) -> Guard:
             allow(host)
             return ANYBODY
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        found = tokens.find(token.strip()) if scheme.lower() == "bearer" else None
+        sent = token.strip().encode("latin-1")  # the bytes of the header, which the framework decoded so
+        found = tokens.find(sent) if scheme.lower() == "bearer" else None
         if found is None:
             allow(host)  # guesses are counted too
             detail = "no known token; send the header: Authorization: Bearer TOKEN"
@@ -270,14 +271,14 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
         request: Request,
         principal: Who,
         tasks: Annotated[
-            str | None, Query(description="Names of tasks, with commas; * for all that are not private.")
+            list[str] | None, Query(description="Names of tasks, also with commas; * for all that are not private.")
         ] = None,
         top_k: TopK = None,
     ) -> documents.ManyPredictionsDocument:
         """Classify images with the paths of several tasks; what they share is computed once."""
 
         async def work(upload: Upload) -> documents.ManyPredictionsDocument:
-            names = upload.tasks if upload.tasks is not None else (tasks or "").split(",")
+            names = upload.tasks if upload.tasks is not None else ",".join(tasks or ()).split(",")
             answer = await service.answer(names, principal, upload.images)
             return documents.many_predictions(answer, upload.top_k or top_k or DEFAULT_TOP)
 

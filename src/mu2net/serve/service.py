@@ -7,6 +7,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,7 +74,7 @@ class Service:
         self.edition = classifier.edition()
         self.is_stopping = False
         self.budget = Budget(settings.max_bodies)
-        self._decoders = asyncio.Semaphore(os.cpu_count() or 1)
+        self._decoders: ThreadPoolExecutor | None = None
         self._batcher: Batcher | None = None
         self._page: tuple[int, str] | None = None
         self._drawing = asyncio.Lock()
@@ -93,6 +94,7 @@ class Service:
     def open(self) -> None:
         """Begin to answer."""
         self.is_stopping = False
+        self._decoders = ThreadPoolExecutor(os.cpu_count() or 1, "mu2net-decode")
         self._batcher = Batcher(
             self._classifier,
             max_batch=self.settings.max_batch,
@@ -159,7 +161,10 @@ class Service:
     def close(self) -> bool:
         """Answer what waits, and take nothing more; return whether all was answered."""
         batcher, self._batcher = self._batcher, None
-        return batcher is None or batcher.close(0.0 if self.is_stopping else self.settings.drain)
+        is_done = batcher is None or batcher.close(0.0 if self.is_stopping else self.settings.drain)
+        if self._decoders is not None:
+            self._decoders.shutdown(wait=False, cancel_futures=True)
+        return is_done
 
     def visible(self, principal: Principal, edition: Edition | None = None) -> list[LiveTask]:
         """Return the tasks of an edition that somebody may use, in the order in which they were added."""
@@ -239,7 +244,11 @@ class Service:
         return Answer(edition.version, tuple(tasks), tuple(name for name, _ in images), tuple(logits))
 
     async def _prepare(self, images: Sequence[tuple[str, bytes]], sides: set[int]) -> list[Prepared]:
-        """Decode images in threads, and keep what the networks need of them."""
+        """Decode images in threads, and keep what the networks need of them.
+
+        There is a thread for every processor, and no more: who leaves while an image is decoded does not make room for
+        another one, because the thread goes on to its end.
+        """
 
         def prepare(index: int, name: str, data: bytes) -> Prepared:
             try:
@@ -250,8 +259,7 @@ class Service:
 
         found = []
         for index, (name, data) in enumerate(images):
-            async with self._decoders:
-                found.append(await asyncio.to_thread(prepare, index, name, data))
+            found.append(await asyncio.get_running_loop().run_in_executor(self._decoders, prepare, index, name, data))
         return found
 
 

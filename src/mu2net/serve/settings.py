@@ -26,7 +26,7 @@ class Settings:
         watch: Seconds between looks for new, updated and removed tasks; 0 for none.
 
     Raises:
-        ConfigError: A value is not positive.
+        ConfigError: A value is not positive, or what one request may send is more than all together may hold.
     """
 
     max_batch: int = 32
@@ -52,4 +52,9 @@ class Settings:
             raise ConfigError(
                 f"max_images is {self.max_images}, more than the {self.queue} images that the queue holds; "
                 "such a request could never be answered"
+            )
+        if self.max_body > self.max_bodies:
+            raise ConfigError(
+                f"max_body is {self.max_body:,} bytes, more than the {self.max_bodies:,} that all requests together "
+                "may hold (max_bodies); such a body could never be answered"
             )

@@ -106,13 +106,13 @@ class Tokens:
             principals[token.sha256] = Principal(token.name, frozenset(token.tasks))
         return cls(principals)
 
-    def find(self, token: str) -> Principal | None:
+    def find(self, token: bytes) -> Principal | None:
         """Return whose a token is; ``None`` for nobody's. It takes as long for every token.
 
         Args:
             token: What the client sent.
         """
-        digest = hashlib.sha256(token.encode()).hexdigest()
+        digest = hashlib.sha256(token).hexdigest()
         found = None
         for known, principal in self._principals.items():
             if hmac.compare_digest(known, digest):

@@ -6,13 +6,14 @@ import asyncio
 import base64
 import binascii
 import json
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 
 from mu2net.serve.problems import ProblemError, later
 
@@ -22,6 +23,12 @@ RAW = ("application/octet-stream",)
 
 MAX_NAMES = 1000
 """Most tasks that a request may name."""
+
+_SPARE_SIGNS = 1000
+"""Brackets and commas of a JSON body beside those that it needs: for what is only a little wrong, and told better."""
+
+_PIECE = 2**18
+"""Bytes of a form that are parsed before other requests have their turn."""
 
 _Base64 = Annotated[str, Field(json_schema_extra={"contentEncoding": "base64"})]
 
@@ -111,7 +118,7 @@ async def read_upload(request: Request, max_body: int, max_images: int) -> Uploa
     elif kind == "application/json":
         upload = await asyncio.to_thread(_document, body, max_images)
     else:
-        upload = await _form(request, max_images)
+        upload = await _form(request.headers, body, max_images)
     if not upload.images:
         raise ProblemError(400, "no-image", "there is no image; expected at least one file called 'images'", "images")
     if len(upload.images) > max_images:
@@ -125,7 +132,7 @@ def _too_many(found: str, most: int) -> ProblemError:
 
 
 async def read_body(request: Request, max_body: int) -> bytes:
-    """Read a body, and stop where it becomes too long; the request remembers it.
+    """Read a body, and stop where it becomes too long.
 
     Args:
         request: The request.
@@ -147,8 +154,7 @@ async def read_body(request: Request, max_body: int) -> bytes:
             budget.take(len(part))
             request.state.held += len(part)
         parts.append(part)
-    request._body = b"".join(parts)  # what Request.body() would have kept
-    return request._body
+    return b"".join(parts)
 
 
 def _too_long(max_body: int) -> ProblemError:
@@ -156,7 +162,25 @@ def _too_long(max_body: int) -> ProblemError:
     return ProblemError(413, "body-too-long", detail, "body", {"Connection": "close"})
 
 
+def _check_size(body: bytes, max_images: int) -> None:
+    """Refuse a JSON body of more values than a request can have, before they take thirty times its room.
+
+    Base64 has no brackets and commas, and an image one comma, in its data URL.
+
+    Raises:
+        ProblemError: It has more.
+    """
+    most, found = 2 * max_images + MAX_NAMES + _SPARE_SIGNS, sum(body.count(sign) for sign in (b",", b"[", b"{"))
+    if found > most:
+        detail = (
+            f"the body holds too many values ({found:,} brackets and commas; expected at most {most:,}); send at most "
+            f"{max_images} images in a request"
+        )
+        raise ProblemError(413, "too-many-values", detail, "body")
+
+
 def _document(body: bytes, max_images: int) -> Upload:
+    _check_size(body, max_images)
     try:
         found = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -185,11 +209,19 @@ def _decoded(text: str, index: int) -> bytes:
         raise ProblemError(400, "no-base64", f"image {index} is no base64: {error}", f"images.{index}") from None
 
 
-async def _form(request: Request, max_images: int) -> Upload:
+async def _pieces(body: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), _PIECE):
+        yield body[start : start + _PIECE]
+        await asyncio.sleep(0)  # a form of nothing but boundaries takes long
+
+
+async def _form(headers: Headers, body: bytes, max_images: int) -> Upload:
     images: list[tuple[str, bytes]] = []
     fields: dict[str, list[str]] = {"tasks": [], "top_k": []}
+    parser = MultiPartParser(headers, _pieces(body), max_files=max_images, max_fields=MAX_NAMES)
     try:
-        async with request.form(max_files=max_images, max_fields=MAX_NAMES) as form:
+        form = await parser.parse()
+        try:
             for field, value in form.multi_items():
                 if isinstance(value, UploadFile) and field == "images":
                     name = (value.filename or f"image[{len(images)}]").encode("utf-8", "replace").decode()
@@ -198,10 +230,12 @@ async def _form(request: Request, max_images: int) -> Upload:
                     fields[field].append(value)
                 else:
                     raise _unknown(field, is_file=isinstance(value, UploadFile))
-    except HTTPException as error:
-        if str(error.detail).startswith("Too many files"):
+        finally:
+            await form.close()
+    except MultiPartException as error:
+        if error.message.startswith("Too many files"):
             raise _too_many("more", max_images) from None
-        raise ProblemError(400, "no-form", f"the body is no form: {error.detail}", "body") from None
+        raise ProblemError(400, "no-form", f"the body is no form: {error.message}", "body") from None
     except (UnicodeError, LookupError) as error:
         raise ProblemError(400, "no-form", f"the body is no form in its charset: {error}", "content-type") from None
     tasks = [name for text in fields["tasks"] for name in text.split(",")]

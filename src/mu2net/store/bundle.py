@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from graphlib import TopologicalSorter
 from typing import Any
 
@@ -52,6 +52,21 @@ class Bundle:
     origins: Sequence[Row]
     probe: Row
     files: frozenset[Digest]
+
+    def without(self, names: Collection[str]) -> Bundle:
+        """Return the bundle without tasks that only its compartment names: nobody learns that there are such.
+
+        Args:
+            names: The tasks; one whose data shaped a path stays.
+        """
+        shaping = {self.task}.union(*(row["influence"] for row in self.paths), (row["task"] for row in self.paths))
+        left_out = set(names) - shaping
+
+        def allowed(row: Row) -> Row:
+            rules = {name: row[name] for name in ("allow_from", "deny_from") if row[name] is not None}
+            return {**row, **{name: [one for one in rule if one not in left_out] for name, rule in rules.items()}}
+
+        return replace(self, tasks=[allowed(row) for row in self.tasks if row["name"] not in left_out])
 
 
 def read_bundle(session: Session, task: str) -> Bundle:

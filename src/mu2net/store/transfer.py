@@ -7,7 +7,7 @@ from come the rows alone. Everything is written in one transaction, after the fi
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -54,7 +54,13 @@ class Imported:
 
 
 def import_task(
-    store: Store, other: StoreReader, task: str, *, renamed: Mapping[str, str] | None = None, is_private: bool = False
+    store: Store,
+    other: StoreReader,
+    task: str,
+    *,
+    renamed: Mapping[str, str] | None = None,
+    is_private: bool = False,
+    unnamed: Collection[str] = (),
 ) -> Imported:
     """Bring a task of another system of the same root here, with its live path and its provenance.
 
@@ -67,6 +73,7 @@ def import_task(
         task: Its name there.
         renamed: Other names here, by the names there: for the task, or for tasks that shaped it.
         is_private: Whether it is private here even if it is public there; one that is private there stays so.
+        unnamed: Tasks that must not become known here where only the task's compartment names them.
 
     Raises:
         UnknownNameError: There is no such task there.
@@ -77,7 +84,8 @@ def import_task(
         StoreError: The disk is full or cannot be written; nothing was changed.
     """
     _require_same_root(store, other)
-    with _held(other, task) as bundle:
+    with _held(other, task) as whole:
+        bundle = whole.without(unnamed)
         names = _names(bundle, renamed or {})
         with store.registry.reading() as session:  # before anything is copied
             _require_free(session, bundle, names)
@@ -132,7 +140,8 @@ def export_system(store: StoreReader, directory: Path, tasks: Sequence[str] | No
             [NewComponent(part.slot, store.load(part.digest), part.num_params) for part in root.components],
             root.hparams,
         )
-        found = [import_task(new, store, task) for task in chosen]
+        unnamed = {task.name for task in store.tasks() if task.is_private} - set(chosen)
+        found = [import_task(new, store, task, unnamed=unnamed) for task in chosen]
         store.files.rename(made, directory)
         store.files.sync_folder(directory.parent)
     return found

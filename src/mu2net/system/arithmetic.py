@@ -65,7 +65,7 @@ def measure_change(
         observer: Told about progress.
 
     Returns:
-        What was measured; where the images cannot be read any more, why.
+        What was measured; where the images or the parameters cannot be read any more, why.
     """
     task, device = path.task or "", choose_device()
 
@@ -77,22 +77,25 @@ def measure_change(
     except Mu2NetError as error:
         return Change(task, precision, 0, 0.0, 0.0, 0, str(error))
     pipeline = Pipeline.from_hparams(path.hparams)
-    chain = load_chain(store, backbone, path, device)
     found = []
-    for arithmetic in (None, precision):
-        if arithmetic == "int8":
-            to_int8(chain)
-        compute = serving_compute(backbone, path, device, arithmetic)
-        found.append(
-            evaluate(
-                chain,
-                data.validation,
-                pipeline,
-                compute,
-                max_examples=MOST_IMAGES,
-                on_batch=lambda done, total: tell("measuring the validation images", done, total),
+    try:
+        chain = load_chain(store, backbone, path, device)
+        for arithmetic in (None, precision):
+            if arithmetic == "int8":
+                to_int8(chain)
+            compute = serving_compute(backbone, path, device, arithmetic)
+            found.append(
+                evaluate(
+                    chain,
+                    data.validation,
+                    pipeline,
+                    compute,
+                    max_examples=MOST_IMAGES,
+                    on_batch=lambda done, total: tell("measuring the validation images", done, total),
+                )
             )
-        )
+    except Mu2NetError as error:  # a damaged component, or an image that went bad: no other task must suffer from it
+        return Change(task, precision, 0, 0.0, 0.0, 0, str(error))
     before, after = found
     changed = int((before.logits.argmax(dim=1) != after.logits.argmax(dim=1)).sum())
     return Change(task, precision, len(before.labels), before.accuracy, after.accuracy, changed)

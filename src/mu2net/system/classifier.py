@@ -17,7 +17,7 @@ from mu2net.data.decode import squeeze
 from mu2net.data.task import UInt8Array
 from mu2net.errors import ConfigError
 from mu2net.nn.backbone import Backbone
-from mu2net.nn.chain import Chain
+from mu2net.nn.chain import run_slot
 from mu2net.nn.int8 import to_int8
 from mu2net.nn.modules import Modules
 from mu2net.nn.network import Entry, Network, Part, Route, Rows
@@ -257,9 +257,15 @@ class Classifier:
             )
 
     def _settle(self, task: LiveTask, pixels: _Pixels, rows: Rows) -> LogitArray:
-        parts = [(part.slot, self._module_of(part)) for part in task.route.parts]
-        chain = Chain(parts, channels_last=self._backbone.is_convolutional)
-        logits = predict_logits(chain, pixels.squeezed(rows, task.side), task.compute, batch_size=PREDICTION_BATCH)
+        def run(images: torch.Tensor) -> torch.Tensor:
+            """Compute what a chain of the parts does, without holding all of them, which may be too many."""
+            is_convolutional = self._backbone.is_convolutional
+            activation = images.contiguous(memory_format=torch.channels_last) if is_convolutional else images
+            for part in task.route.parts:
+                activation = run_slot(self._module_of(part), activation, part.computed_as)
+            return activation
+
+        logits = predict_logits(run, pixels.squeezed(rows, task.side), task.compute, batch_size=PREDICTION_BATCH)
         found: LogitArray = logits.numpy()
         return found
 

@@ -106,8 +106,13 @@ def to_prediction(task: str, image: str, classes: Sequence[str], probabilities: 
 
 
 def image_name(item: ImageItem, index: int) -> str:
-    """Return what an image of a list is called: its file, or its place."""
-    return str(item) if isinstance(item, (str, FilePath)) else f"image[{index}]"
+    """Return what an image of a list is called: its file, or its place.
+
+    Of a file name that is no UTF-8 the other bytes are shown as escapes, so that it can be written anywhere.
+    """
+    if isinstance(item, (str, FilePath)):
+        return str(item).encode("utf-8", "backslashreplace").decode()
+    return f"image[{index}]"
 
 
 def evaluate_path(

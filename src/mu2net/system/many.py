@@ -7,12 +7,11 @@ from fnmatch import fnmatchcase
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from mu2net.data.decode import check_several, open_rgb
 from mu2net.errors import ConfigError, ImageError, UnknownNameError
 from mu2net.search.events import Observer, Preparing
-from mu2net.system.classifier import Classifier, Edition, LogitArray
+from mu2net.system.classifier import Classifier, Edition, LogitArray, Prepared
 from mu2net.system.inference import ImageItem, image_name, to_prediction
 from mu2net.system.summary import Prediction
 
@@ -64,7 +63,7 @@ def predict_many(
     check_several(images)
     for start in range(0, len(images), BATCH):
         chosen = [(start + index, item) for index, item in enumerate(images[start : start + BATCH])]
-        opened = _open(chosen, on_bad_image)
+        opened = _open(chosen, {edition.tasks[name].side for name in names}, on_bad_image)
         rows = range(len(opened))
         found = classifier.classify(edition, [image for _, image in opened], dict.fromkeys(names, rows))
         probabilities = {name: softmax(logits) for name, logits in found.logits.items()}
@@ -76,13 +75,13 @@ def predict_many(
 
 
 def _open(
-    chosen: Sequence[tuple[int, ImageItem]], on_bad_image: Callable[[ImageError], None] | None
-) -> list[tuple[str, Image.Image]]:
-    """Return names and RGB images of those that decode."""
+    chosen: Sequence[tuple[int, ImageItem]], sides: set[int], on_bad_image: Callable[[ImageError], None] | None
+) -> list[tuple[str, Prepared]]:
+    """Return names of those that decode, and what networks need of them: large photographs are not kept."""
     opened = []
     for index, item in chosen:
         try:
-            opened.append((image_name(item, index), open_rgb(item, index)))
+            opened.append((image_name(item, index), Prepared(open_rgb(item, index), sides)))
         except ImageError as error:
             if on_bad_image is None:
                 raise
