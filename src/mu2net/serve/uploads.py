@@ -6,7 +6,7 @@ import asyncio
 import base64
 import binascii
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -209,7 +209,7 @@ def _decoded(text: str, index: int) -> bytes:
         raise ProblemError(400, "no-base64", f"image {index} is no base64: {error}", f"images.{index}") from None
 
 
-async def _pieces(body: bytes) -> AsyncIterator[bytes]:
+async def _pieces(body: bytes) -> AsyncGenerator[bytes, None]:
     for start in range(0, len(body), _PIECE):
         yield body[start : start + _PIECE]
         await asyncio.sleep(0)  # a form of nothing but boundaries takes long
