@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import weakref
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,32 @@ def test_many_tasks_and_images(evolved, files, monkeypatch):
         assert [a.probability for a in together] == pytest.approx([a.probability for a in alone], abs=1e-5)
         assert all(len(answer.top) == 2 and answer.top[0] == (answer.label, answer.probability) for answer in together)
     assert [event.done for event in told if isinstance(event, Preparing)] == [7, 14, 21, 24]
+
+
+def test_large_photographs_are_not_held(evolved, tmp_path, monkeypatch):
+    """Of a batch only what networks need of the images, and the one that is being read."""
+    opened_so_far, most = [], []
+    original = many.open_rgb
+
+    def opened(item, index):
+        image = original(item, index)
+        opened_so_far.append(weakref.ref(image))
+        most.append(sum(one() is not None for one in opened_so_far))
+        return image
+
+    monkeypatch.setattr(many, "open_rgb", opened)
+    for number in range(6):
+        Image.new("RGB", (300, 200), (40 * number, 0, 0)).save(tmp_path / f"{number}.jpg")
+    assert len(list(evolved.predict_many(["one", "two"], sorted(tmp_path.glob("*.jpg"))))) == 12
+    assert max(most) <= 2
+
+
+def test_a_name_that_is_no_utf_8_can_be_written_anywhere(evolved, tmp_path):
+    file = tmp_path / os.fsdecode(b"caf\xe9.png")
+    Image.new("RGB", (9, 9)).save(file)
+    (found,) = evolved.predict_many(["one"], [file])
+    assert found.image.endswith("caf\\udce9.png")
+    assert found.image.encode()
 
 
 def test_a_task_that_is_evolved_meanwhile_answers_anew(evolved, files, small):
