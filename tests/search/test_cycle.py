@@ -227,10 +227,10 @@ class TestBudgets:
     def test_a_tuned_baseline_divides_examples_among_trials_and_a_run(self, lab):
         path = lab.cycle("one", Budget(examples=48 * 12), agent="tuned:finetune", examples_per_validation=None).run()
         *trials, run = lab.store.history("one")
-        assert len({trial.hparams["opt_lr"] for trial in trials}) == len(trials) == 3
+        assert len({trial.hparams["opt_lr"] for trial in trials}) == len(trials) == 4
         assert run.hparams["opt_lr"] in {trial.hparams["opt_lr"] for trial in trials}
         spent = [child.metrics.examples for child in (*trials, run)]
-        assert spent[:3] == [spent[0]] * 3
+        assert spent[:4] == [spent[0]] * 4
         assert sum(spent) <= 48 * 12
         assert run.metrics.examples > 4 * spent[0]
         assert path.quality == max(child.quality for child in (*trials, run))
@@ -239,7 +239,7 @@ class TestBudgets:
     def test_a_tuned_baseline_within_a_time(self, lab, agent):
         lab.cycle("one", Budget(seconds=6.0), agent=agent, examples_per_validation=None).run()
         history = lab.store.history("one")
-        assert len(history) == (4 if agent == "tuned:finetune" else 12)
+        assert len(history) == (5 if agent == "tuned:finetune" else 12)
         assert 0 < lab.store.cycles("one")[0].spent_seconds < 60
 
     def test_baseline_runs_differ_by_their_seed(self, lab):
