@@ -32,11 +32,6 @@ def is_baseline(agent: str) -> bool:
     return kind_of(agent) in _BASELINES
 
 
-def needs_adapters(agent: str) -> bool:
-    """Return whether an agent puts adapters or low-rank updates into a vision transformer."""
-    return kind_of(agent.removeprefix(f"{_TUNED}:")) in (LORA, "adapters")
-
-
 def lora_rank(agent: str) -> int:
     """Return the rank in ``lora:RANK``.
 
@@ -61,9 +56,10 @@ def for_display(agents: Iterable[str]) -> list[str]:
     return sorted(set(agents), key=lambda agent: (is_baseline(agent), agent))
 
 
-def takes_adapters(root: Root) -> bool:
-    """Return whether a root is a vision transformer, as far as its name tells."""
-    return not root.spec.startswith("efficientnet")
+def is_expected(agent: str, root: Root) -> bool:
+    """Return whether a table of a root needs an agent, as far as names tell: adapters fit vision transformers alone."""
+    needs_adapters = kind_of(agent.removeprefix(f"{_TUNED}:")) in (LORA, "adapters")
+    return not (needs_adapters and root.spec.startswith("efficientnet"))
 
 
 def misfit(agent: str, root: Root, anatomy: Anatomy, condition: Condition) -> str | None:

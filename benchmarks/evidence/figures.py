@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from benchmarks.evidence.agents import LINEAR, is_baseline, needs_adapters, takes_adapters
+from benchmarks.evidence.agents import LINEAR, is_baseline, is_expected
 from benchmarks.evidence.comparison import Evidence, Table
 from benchmarks.evidence.roots import Root
 from benchmarks.evidence.statistics import Interval, difference
@@ -100,7 +100,7 @@ def hours(evidence: Evidence, roots: Sequence[Root], agents: Sequence[str], seed
     total, tasks = 0.0, {task for table in evidence.tables.values() for task in table.tasks}
     for root in roots:
         for agent in agents:
-            if needs_adapters(agent) and not takes_adapters(root):
+            if not is_expected(agent, root):
                 continue
             table = evidence.tables.get(root.name)
             learned = table.cells.get((agent, seed), {}) if table else {}

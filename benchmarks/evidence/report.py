@@ -13,7 +13,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from benchmarks import markdown
-from benchmarks.evidence.agents import needs_adapters, takes_adapters
+from benchmarks.evidence.agents import is_expected
 from benchmarks.evidence.comparison import Evidence
 from benchmarks.evidence.figures import all_figures, hours, is_judged, verdict
 from benchmarks.evidence.ledger import Ledger
@@ -67,9 +67,7 @@ def _needed(options: Options) -> dict[str, list[str]]:
     standard = {root.name for root in default_roots()}
     return {
         root.name: [
-            agent
-            for agent in (*options.agents, *(AGENTS if root.name in standard else ()))
-            if takes_adapters(root) or not needs_adapters(agent)
+            agent for agent in (*options.agents, *(AGENTS if root.name in standard else ())) if is_expected(agent, root)
         ]
         for root in {root.name: root for root in (*default_roots(), *options.roots)}.values()
     }
