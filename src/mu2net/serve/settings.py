@@ -56,5 +56,5 @@ class Settings:
         if self.max_body > self.max_bodies:
             raise ConfigError(
                 f"max_body is {self.max_body:,} bytes, more than the {self.max_bodies:,} that all requests together "
-                "may hold (max_bodies); such a body could never be answered"
+                "may hold (max_bodies), so it could never be answered; lower max_body or raise max_bodies"
             )
