@@ -80,6 +80,7 @@ class Build:
             flops=1000,
             min_layers=5,
             has_adapters=False,
+            has_patches=False,
             forced_clones=frozenset(),
             sized_slots=frozenset(),
         )

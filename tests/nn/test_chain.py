@@ -123,6 +123,13 @@ def test_only_slots_below_the_last_block_compute_all_tokens(make_vit):
     assert [chain.tokens_from(start) for start in (0, last - 1, last, len(chain))] == [positions, positions, 0, 0]
 
 
+def test_patches_enter_every_slot_from_the_positions_to_the_last_block(make_vit):
+    chain = make_vit().chain()
+    first, last = chain.index("tokens") + 1, chain.index("block_02")
+    found = [chain.patches_from(start) for start in (0, first, last, last + 1, len(chain))]
+    assert found == [first, first, last, None, None]
+
+
 def test_networks_without_batch_norms_measure_nothing(make_vit, images):
     chain = make_vit().chain(copy=True)
     chain.set_trainable(["block_01", "head"])

@@ -121,6 +121,7 @@ def test_anatomy(root):
     assert anatomy.slots(16)[:-1] == PRETRAINED_SLOTS
     assert anatomy.min_layers == anatomy.depth == len(BLOCKS) == 16
     assert not anatomy.has_adapters
+    assert not anatomy.has_patches
     assert anatomy.forced_clones == anatomy.sized_slots == frozenset()
     assert anatomy.image_size == 96
     assert anatomy.image_sizes == IMAGE_SIZES == (32, 64, 96, 128, 160, 192, 224)

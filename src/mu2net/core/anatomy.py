@@ -44,6 +44,7 @@ class Anatomy:
             reference of the compute penalty.
         min_layers: Smallest legal ``num_layers``; equals ``depth`` where blocks cannot be dropped.
         has_adapters: Whether residual adapters can be put before blocks.
+        has_patches: Whether blocks compute tokens of patches, of which training can drop some.
         forced_clones: Names of slots that every mutated child trains its own copy of.
         sized_slots: Names of slots whose parameters depend on the input size.
         block_flops: The part of ``flops`` that every block takes, by index; empty where it is not known.
@@ -59,6 +60,7 @@ class Anatomy:
     flops: int
     min_layers: int = 1
     has_adapters: bool = True
+    has_patches: bool = True
     forced_clones: frozenset[str] = frozenset({"norm"})
     sized_slots: frozenset[str] = frozenset({"tokens"})
     block_flops: tuple[int, ...] = ()

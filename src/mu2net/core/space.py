@@ -165,6 +165,7 @@ RATE = Range("rate", _rates(2, 30), 0.2)
 
 LEARNING_RATES = (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 ADAPTER_DIMS = (8, 16, 32, 64, 128)
+PATCH_DROP_RATES = (0.0, 0.25, 0.5, 0.75)
 
 
 def _optimizer(learning_rates: tuple[float, ...]) -> tuple[Range, ...]:
@@ -207,3 +208,17 @@ def mu2net_space(anatomy: Anatomy) -> Space:
 def mu2net_plus_space(anatomy: Anatomy) -> Space:
     """Return mu2Net+'s hyperparameters (arXiv 2209.07326): augmentation is off at first, rates replace ``mu``."""
     return Space((*_optimizer(LEARNING_RATES), *_architecture(anatomy), *_images(anatomy, augments=False)))
+
+
+def with_patch_drop(space: Space, anatomy: Anatomy) -> Space:
+    """Return a space and ``patch_drop_rate``, off at first, where the network has patches (arXiv 2208.07220).
+
+    It is none of the papers' hyperparameters.
+
+    Args:
+        space: Hyperparameters without it.
+        anatomy: The shape of the network.
+    """
+    if not anatomy.has_patches:
+        return space
+    return Space((*space.ranges, Range("patch_drop_rate", PATCH_DROP_RATES, 0.0)))

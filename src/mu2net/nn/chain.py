@@ -106,6 +106,22 @@ class Chain(nn.Module):
         stop = len(self) if self._class_token_block is None else self._class_token_block
         return tokens[0].pos_embed.shape[1] if tokens and start < stop else 0
 
+    def patches_from(self, start: int) -> int | None:
+        """Return the first slot from ``start`` on that takes all tokens of an image, with their positions.
+
+        Args:
+            start: First slot that computes, counted from 0.
+
+        Returns:
+            Its place; ``None`` where the class token alone enters, and in networks without tokens.
+        """
+        places = [index for index, slot in enumerate(self.slots) if isinstance(self.parts[slot.name], Tokens)]
+        if not places:
+            return None
+        first = max(start, places[0] + 1)
+        last = len(self) - 1 if self._class_token_block is None else self._class_token_block
+        return first if first <= last else None
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return what the last slot computes; logits, shape ``[batch, classes]``, where it is a head.
 

@@ -118,6 +118,7 @@ class EfficientNetLite0:
             block_flops=self._block_flops(),
             min_layers=len(BLOCKS),
             has_adapters=False,
+            has_patches=False,
             forced_clones=frozenset(),
             sized_slots=frozenset(),
         )

@@ -126,7 +126,7 @@ class Batch:
     def __init__(
         self, reader: SplitReader, indices: Int64Array, size: int, key: Key, epochs: Int64Array | None = None
     ) -> None:
-        self.reader, self.indices, self.size, self._key = reader, indices, size, key
+        self.reader, self.indices, self.size, self.key = reader, indices, size, key
         self._views = (np.zeros_like(indices) if epochs is None else epochs) % reader.num_views
 
     @property
@@ -146,7 +146,7 @@ class Batch:
     def inputs(self) -> torch.Tensor:
         """The network's input on the device, float32, shape ``[B, 3, S, S]``; images are prepared in float32 always."""
         pixels = self.reader.split.pixels(self.reader.side)[self.indices]
-        draws = self.reader.draws(self.indices, self._views, self._key)
+        draws = self.reader.draws(self.indices, self._views, self.key)
         with autocast(torch.device("cpu"), "float32"):
             images = apply_pipeline(self.reader.pipeline, pixels, draws)
         return self.reader.compute.inputs(images)

@@ -12,10 +12,11 @@ from torch.nn import functional as F
 from mu2net.nn.backbone import Tensors
 from mu2net.nn.chain import Chain
 from mu2net.nn.precision import Precision
-from mu2net.train.batches import Batch
+from mu2net.train.batches import Batch, Key
 from mu2net.train.compute import Compute
 from mu2net.train.evaluate import count_correct
 from mu2net.train.optimizer import SlotOptimizer
+from mu2net.train.patch_drop import draw_tokens, keep_tokens
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,13 @@ class Turn:
         place: Place of the child in its learner.
         entering: The activation that enters its lowest trainable slot.
         lr: Learning rate, where it trains.
+        key: Key of the random draws of a step; all children of a group see the same.
     """
 
     place: int
     entering: torch.Tensor
     lr: float = 0.0
+    key: Key = ()
 
 
 class Learner(Protocol):
@@ -109,25 +112,54 @@ class ChainLearner:
         trained: Names of the trained slots.
         optimizer: Updates them.
         compute: In which arithmetic the network runs.
+        patch_drop_rate: Share of an image's patches that a step does not see, in [0, 1[; nothing is dropped where the
+            class token alone enters what trains, nor in networks without patches.
     """
 
-    def __init__(self, chain: Chain, trained: Sequence[str], optimizer: SlotOptimizer, compute: Compute) -> None:
+    def __init__(
+        self,
+        chain: Chain,
+        trained: Sequence[str],
+        optimizer: SlotOptimizer,
+        compute: Compute,
+        patch_drop_rate: float = 0.0,
+    ) -> None:
         self._chain, self._depth, self._trained = chain, chain.frozen_prefix, tuple(trained)
         self._optimizer, self._compute = optimizer, compute
+        self._drop_rate = patch_drop_rate
+        self._dropped_at = chain.patches_from(self._depth) if patch_drop_rate else None
 
     def step(self, turns: Sequence[Turn], labels: torch.Tensor) -> list[float | None]:
         """Take one optimiser step; see ``Learner``."""
         (turn,) = turns
-        return [self._optimizer.step(self._losses(turn.entering, labels), turn.lr)]
+        return [self._optimizer.step(self._losses(turn, labels), turn.lr)]
 
-    def _losses(self, entering: torch.Tensor, labels: torch.Tensor) -> Iterator[torch.Tensor]:
+    def _losses(self, turn: Turn, labels: torch.Tensor) -> Iterator[torch.Tensor]:
         """Yield losses that add up to the batch's mean loss, one for every piece of it."""
-        tokens = self._chain.tokens_from(self._depth)
+        entering, tokens, kept = turn.entering, self._chain.tokens_from(self._depth), self._draw(turn)
+        if kept is not None and self._dropped_at == self._depth:
+            entering, tokens, kept = keep_tokens(entering, kept), min(tokens, kept.shape[1]), None
         pieces = count_pieces(len(entering), tokens, entering.device, self._compute.precision)
-        for part, of_part in zip(entering.tensor_split(pieces), labels.tensor_split(pieces), strict=True):
+        kept_pieces = [None] * pieces if kept is None else kept.tensor_split(pieces)
+        for part, of_part, of_kept in zip(
+            entering.tensor_split(pieces), labels.tensor_split(pieces), kept_pieces, strict=True
+        ):
             with self._compute.arithmetic():
-                logits = self._chain.forward_range(part, self._depth)
+                logits = self._forward(part, of_kept)
             yield F.cross_entropy(logits.float(), of_part) * (len(part) / len(entering))
+
+    def _draw(self, turn: Turn) -> torch.Tensor | None:
+        """Return which tokens a step sees, shape ``[B, K]``; ``None`` for all of them."""
+        if self._dropped_at is None:
+            return None
+        return draw_tokens(len(turn.entering), self._chain.tokens_from(0) - 1, self._drop_rate, turn.key)
+
+    def _forward(self, entering: torch.Tensor, kept: torch.Tensor | None) -> torch.Tensor:
+        """Return the logits; of some tokens alone from where all have their positions, if ``kept`` says which."""
+        if kept is None or self._dropped_at is None:
+            return self._chain.forward_range(entering, self._depth)
+        tokens = self._chain.forward_range(entering, self._depth, self._dropped_at)
+        return self._chain.forward_range(keep_tokens(tokens, kept), self._dropped_at)
 
     @torch.inference_mode()
     def count_correct(self, turns: Sequence[Turn], batch: Batch) -> list[int]:

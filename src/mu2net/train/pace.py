@@ -155,7 +155,7 @@ class Pace:
             seconds, entering = self._entering(child, batch)
             filling.append(seconds)
             started = self.now()
-            child.learner.step([Turn(child.place, entering)], batch.labels)
+            child.learner.step([Turn(child.place, entering, key=batch.key)], batch.labels)
             learning.append(self.now() - started)
         fill, learn = median(filling[1:]), median(learning[1:])
         missing = self.prefixes.missing(child.prefix, reader, everything, size)

@@ -242,7 +242,7 @@ class _Session:
             entering = self._prefixes.activation(child.prefix, batch)
             members, theirs = turns.setdefault(id(child.learner), ([], []))
             members.append(child)
-            theirs.append(Turn(child.place, entering, 0.0 if step is None else child.lr(step)))
+            theirs.append(Turn(child.place, entering, 0.0 if step is None else child.lr(step), batch.key))
         for child in children:
             child.add_seconds((time.perf_counter() - started) / len(children), is_validation=phase == "validate")
         yield from turns.values()

@@ -99,4 +99,4 @@ def _alone(job: ChildJob, chain: Chain, inherited: Mapping[str, Tensors], reader
         is_nesterov=bool(hparams["opt_nesterov"]),
         inherited=inherited,
     )
-    return ChainLearner(chain, trained, optimizer, reader.compute)
+    return ChainLearner(chain, trained, optimizer, reader.compute, float(hparams.get("patch_drop_rate", 0.0)))

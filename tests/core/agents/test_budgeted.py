@@ -88,8 +88,8 @@ def test_the_first_task_trains_windows_of_the_root_at_once(build, deep, agent, s
     ("passes", "first"),
     [
         (1e6, ["block_08", "block_09", "block_10"]),
-        (8000, ["block_10", "block_11"]),
-        (6000, ["block_11"]),  # about 10,600 examples of the last two
+        (5000, ["block_10", "block_11"]),
+        (4000, ["block_11"]),  # about 9,700 examples of the last two
         (0, ["block_08", "block_09", "block_10"]),  # a cycle that is resumed when its time is over
     ],
 )

@@ -30,7 +30,7 @@ from mu2net.core.outlook import Outlook
 from mu2net.core.path import Path
 from mu2net.core.population import Population
 from mu2net.core.proposal import Origin, Proposal
-from mu2net.core.space import Space, mu2net_plus_space
+from mu2net.core.space import Space, mu2net_plus_space, with_patch_drop
 
 PARAMETER_BOUND = 0.25
 """Parameters of a window at most, as a share of the root's."""
@@ -71,6 +71,9 @@ WORTHWHILE = 0.1
 LEARNING_RATE = 0.1
 """Where the learning rate starts: gradients are clipped, and few steps must do."""
 
+PATCH_DROP_RATE = 0.5
+"""Share of the patches that a step does not see: it costs half, and images that come again are not learned by heart."""
+
 
 class Chosen:
     """Rates that clone exactly some slots and change nothing else.
@@ -102,8 +105,10 @@ class Budgeted(BaseAgent):
 
     @property
     def own_space(self) -> Space:
-        """mu2Net+'s hyperparameters, without augmentation at first, and a higher learning rate."""
-        return mu2net_plus_space(self.anatomy).with_defaults({"opt_lr": LEARNING_RATE})
+        """mu2Net+'s hyperparameters, without augmentation at first, a higher learning rate, and PatchDropout."""
+        space = with_patch_drop(mu2net_plus_space(self.anatomy), self.anatomy)
+        starts = {"opt_lr": LEARNING_RATE, "patch_drop_rate": PATCH_DROP_RATE}
+        return space.with_defaults({name: value for name, value in starts.items() if name in space})
 
     def keeps(self, population: Population, path: Path) -> bool:  # noqa: ARG002
         """Return ``True``: every child may be continued, and the best is published."""
@@ -175,7 +180,8 @@ class Budgeted(BaseAgent):
         entered = sum(flops for index, flops in blocks if index >= trained[0])
         above = sum(flops for index, flops in blocks if index > trained[-1])
         below = (total - entered) / total
-        step = (3 * (entered - above) + 2 * above) / total + STEP_OVERHEAD
+        seen = 1.0 - float(self.space["patch_drop_rate"].default) if self.anatomy.has_patches else 1.0
+        step = seen * (3 * (entered - above) + 2 * above) / total + STEP_OVERHEAD
         return outlook.examples(below, step, PLANNED_SHARE, PASSES)
 
     def _best_trunk(self, root: Path, heads: Sequence[Path]) -> Path:
@@ -226,7 +232,7 @@ class Budgeted(BaseAgent):
         """Return a child of a parent that trains some slots, and those that the method demands."""
         draw = ChildDraw(population, self.anatomy, self.space, parent, Chosen(slots), rng)
         defaults = self.space.defaults()
-        draw.set_hparams({name: defaults[name] for name in self.space if name.startswith(("ds_", "opt_"))})
+        draw.set_hparams({name: defaults[name] for name in self.space if name.startswith(("ds_", "opt_", "patch_"))})
         origin: Origin = "own" if parent.task == population.task else "seed"
         return draw.propose(origin, adds_adapters=False, inherits_momentum=True, measures_statistics=bool(slots))
 

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from mu2net.errors import ConfigError
+from mu2net.train import learner
+from mu2net.train.augment import Pipeline
+from mu2net.train.batches import SplitReader, TrainBatches
+from mu2net.train.child import ModuleFactory
+from mu2net.train.compute import Compute
+from mu2net.train.learner import Turn
+from mu2net.train.patch_drop import count_kept, draw_tokens, keep_tokens
+from mu2net.train.session import train_group
+from mu2net.train.team import make_children
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(("rate", "kept"), [(0.0, 49), (0.25, 37), (0.5, 24), (0.75, 12), (0.999, 1)])
+def test_a_share_of_the_patches_is_kept_and_one_at_least(rate, kept):
+    assert count_kept(49, rate) == kept
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0, float("nan")])
+def test_a_rate_that_is_no_share_is_refused(rate):
+    with pytest.raises(ConfigError, match=r"patch_drop_rate is .*; expected a share of the patches"):
+        count_kept(49, rate)
+
+
+def test_every_image_keeps_its_class_token_and_other_patches():
+    chosen = draw_tokens(1000, 16, 0.5, ("key", 1))
+    assert chosen.shape == (1000, 9)
+    assert bool((chosen[:, 0] == 0).all())
+    assert bool((chosen.diff(dim=1) > 0).all()), "ascending, each once"
+    counts = chosen[:, 1:].flatten().bincount(minlength=17)[1:]
+    assert counts.min() > 500 - 5 * 250**0.5
+    assert counts.max() < 500 + 5 * 250**0.5
+    assert torch.equal(chosen, draw_tokens(1000, 16, 0.5, ("key", 1)))
+    assert not torch.equal(chosen, draw_tokens(1000, 16, 0.5, ("key", 2)))
+
+
+def test_tokens_are_those_that_were_chosen():
+    tokens = torch.arange(2 * 5 * 3.0).view(2, 5, 3)
+    kept = keep_tokens(tokens, torch.tensor([[0, 2], [0, 4]]))
+    assert torch.equal(kept, torch.stack((tokens[0, [0, 2]], tokens[1, [0, 4]])))
+
+
+@pytest.fixture
+def reader(vit, split):
+    return SplitReader("train", split(24, 0), Pipeline(8), Compute.of(vit, CPU, "float32"))
+
+
+@pytest.fixture
+def child(vit, source, job, reader):
+    def make(*clones, **changes):
+        (made,) = make_children(
+            [job("a", *clones, **changes)], ModuleFactory(vit, source, CPU, (0,)), {"train": reader}
+        )
+        return made
+
+    return make
+
+
+def stepped(child, batch, key):
+    loss = child.learner.step([Turn(child.place, child.prefix.run(batch), 0.1, key)], batch.labels)
+    return loss, child.learner.state(child.place).tensors
+
+
+@pytest.mark.parametrize("clones", [("block_01", "norm"), ("block_02", "norm"), ("patch_embed", "norm"), ("tokens",)])
+def test_a_step_sees_the_kept_patches_alone_wherever_training_begins(child, reader, clones):
+    """What a step computes is what the network computes of the kept tokens, with the positions that they have."""
+    batch = TrainBatches(reader, 8, (0,)).batch(0)
+    one = child(*clones, patch_drop_rate=0.5)
+    start = max(one.chain.frozen_prefix, one.chain.index("tokens") + 1)
+    positions = one.chain.part("tokens").pos_embed.shape[1]
+    with torch.no_grad():
+        tokens = one.chain.forward_range(one.prefix.run(batch), one.chain.frozen_prefix, start)
+        kept = keep_tokens(tokens, draw_tokens(8, positions - 1, 0.5, ("step", 0)))
+        expected = F.cross_entropy(one.chain.forward_range(kept, start), batch.labels)
+    (loss,), _ = stepped(one, batch, ("step", 0))
+    assert loss == pytest.approx(float(expected), abs=1e-6)
+
+
+@pytest.mark.parametrize("clones", [("block_01", "norm"), ("patch_embed", "norm")])
+def test_pieces_and_repetitions_make_the_same_step_and_other_keys_another(child, reader, clones, monkeypatch):
+    batch = TrainBatches(reader, 8, (0,)).batch(0)
+    _, first = stepped(child(*clones, patch_drop_rate=0.5), batch, ("step", 0))
+    _, again = stepped(child(*clones, patch_drop_rate=0.5), batch, ("step", 0))
+    _, other = stepped(child(*clones, patch_drop_rate=0.5), batch, ("step", 1))
+    monkeypatch.setitem(learner.PIECE_TOKENS, "float32", 5)
+    _, pieces = stepped(child(*clones, patch_drop_rate=0.5), batch, ("step", 0))
+    slot, name = (clones[0], "attn.proj.weight" if clones[0] == "block_01" else "proj.weight")
+    before = child(*clones).learner.state(0).tensors[slot][name]
+    # A head that starts at zero passes no gradient down: the second step is the first that moves what lies below.
+    assert torch.equal(first[slot][name], before)
+    assert all(torch.equal(first[s][n], again[s][n]) for s in first for n in first[s])
+    assert all(torch.allclose(first[s][n], pieces[s][n], atol=1e-6) for s in first for n in first[s])
+    assert not torch.equal(first["head"]["weight"], other["head"]["weight"])
+
+
+def test_the_class_token_alone_has_no_patches_to_drop(child, reader):
+    batch = TrainBatches(reader, 8, (0,)).batch(0)
+    _, plain = stepped(child("norm"), batch, ("step", 0))
+    _, dropped = stepped(child("norm", patch_drop_rate=0.5), batch, ("step", 0))
+    assert all(torch.equal(plain[slot][name], dropped[slot][name]) for slot in plain for name in plain[slot])
+
+
+def test_training_is_repeatable_and_validation_sees_all_patches(group, source, job):
+    def trained(rate):
+        (made,) = train_group(group(job("a", "block_01", "norm", patch_drop_rate=rate)), source)
+        return made
+
+    one, again, plain = trained(0.5), trained(0.5), trained(0.0)
+    assert one.metrics.validations == again.metrics.validations
+    assert one.metrics.flops == plain.metrics.flops
+    weights = [made.tensors["block_01"]["mlp.fc1.weight"] for made in (one, again, plain)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
