@@ -69,8 +69,23 @@ def all_figures(
         rows += found.values()
         if found and set(found) == set(names):
             worst = (min if kind.is_low_worst else max)(found.values(), key=lambda row: row.value)
-            rows.append(replace(worst, id=kind.id, title=f"{worst.title}: the worst root, {worst.detail['root']}"))
+            over_all = replace(worst, id=kind.id, title=f"{worst.title}: the worst root, {worst.detail['root']}")
+            rows.append(_unjudged_with(over_all, found))
     return rows
+
+
+def _unjudged_with(over_all: Row, found: Mapping[str, Row]) -> Row:
+    """Return a figure over all roots, not judged where one of them is not.
+
+    Args:
+        over_all: The figure.
+        found: The figure of every root.
+    """
+    open_roots = {root: row.detail["not_judged_because"] for root, row in found.items() if not is_judged(row)}
+    if not open_roots:
+        return over_all
+    reasons = "; ".join(f"{root}: {reason}" for root, reason in open_roots.items())
+    return replace(over_all, is_met=None, detail={**over_all.detail, "not_judged_because": reasons})
 
 
 def best_evolving(evidence: Evidence) -> str | None:

@@ -91,7 +91,7 @@ def test_a_figure_of_which_something_is_missing_is_not_judged(make_result):
     half = [*full, make_result("finetune", "a", 0.85)]
     found = figures(Evidence.of(CONDITION, half))["gain"]
     assert (found.value, found.is_met, is_judged(found)) == (pytest.approx(10), None, False)
-    assert verdict(found) == "no verdict: not all tasks were learned by finetune"
+    assert verdict(found) == "no verdict: tiny: not all tasks were learned by finetune"
     rows = {row.id: row for row in all_figures(Evidence.of(CONDITION, full), (), {"tiny": ["freeze:8", "munet"]})}
     assert verdict(rows["worse_than_linear_tiny"]) == "no verdict: not all tasks were learned by freeze:8"
     assert verdict(rows["added_parameters_tiny"]) == "met"
@@ -103,6 +103,7 @@ def test_a_figure_of_which_something_is_missing_is_not_judged(make_result):
     found = figures(Evidence.of(CONDITION, [*full, *more]))
     assert verdict(found["gain_tiny"]) == "no verdict: 2 of 3 tasks"
     assert verdict(found["gain_large"]) == "met"
+    assert verdict(found["gain"]) == "no verdict: tiny: 2 of 3 tasks", "the worst of what was judged is not the worst"
 
 
 def test_states_of_the_code_are_not_compared(make_result):
@@ -111,7 +112,7 @@ def test_states_of_the_code_are_not_compared(make_result):
     assert verdict(figures(Evidence.of(CONDITION, ours + theirs))["gain"]) == "met"
     old = results(make_result, {"linear": (0.8, 0.8)}, machine={"commit": "a"})
     assert (
-        verdict(figures(Evidence.of(CONDITION, ours + old))["gain"]) == "no verdict: measured by 2 states of the code"
+        verdict(figures(Evidence.of(CONDITION, ours + old))["gain"]) == "no verdict: tiny: measured by 2 states of the code"
     )
     alone = results(make_result, {"mu2net": (0.8, 0.8)}, experiment="alone", machine={"code": "2"})
     assert not is_judged(figures(Evidence.of(CONDITION, ours + alone))["transfer"])

@@ -14,6 +14,8 @@ differently:
    of it; where the network is too dear for that, the last block comes first, of which a step costs next to nothing
    once the trunk is computed. Then fewer images are seen, several times each, instead of many once.
 3. *Continuation*: where budget is left after all windows that it affords, the best children train on.
+
+On vision transformers a training step sees half of the patches (``train.patch_drop``).
 """
 
 from __future__ import annotations
