@@ -12,8 +12,8 @@ from mu2net.train.augment import Pipeline
 from mu2net.train.batches import SplitReader, TrainBatches
 from mu2net.train.compute import Compute
 from mu2net.train.group import TrainConfig
-from mu2net.train.length import Length
-from mu2net.train.pace import MOST_ROUNDS, RESERVE, Pace
+from mu2net.train.length import Length, StepCost
+from mu2net.train.pace import MOST_ROUNDS, RESERVE, Measured, Pace, share_filling
 
 
 @dataclass
@@ -187,3 +187,16 @@ def test_fewer_images_are_seen_more_often_where_a_new_one_is_dear(measure):
     assert measure.num_images == 100, "a known image costs nearly as much as a new one"
     measure(80.0, learn=0.01, fill=10.0, passes=4, is_kept=False)
     assert measure.num_images == 100, "nothing is kept"
+
+
+def test_children_divide_the_time_for_trunks_that_are_parts_of_each_other():
+    """The first computes eight blocks of all images, the second but one more: both are charged for four and a half."""
+    lower = Measured(StepCost(1.0, 8.0, 10), StepCost(2.0, 16.0, 1), 100.0)
+    higher = Measured(StepCost(1.0, 1.0, 9), StepCost(2.0, 2.0, 1), 90.0)
+    fresh = Measured(StepCost(5.0), StepCost(6.0), 80.0)
+    found = share_filling([lower, higher, fresh])
+    assert found[0] == Measured(StepCost(1.0, 4.5, 10), StepCost(2.0, 9.0, 1), 100.0)
+    assert found[1] == Measured(StepCost(1.0, 4.5, 10), StepCost(2.0, 9.0, 1), 90.0)
+    assert found[2] == fresh, "what is never kept is its own"
+    assert found[0] + found[1] == Measured(StepCost(2.0, 9.0, 10), StepCost(4.0, 18.0, 1), 190.0)
+    assert share_filling([lower]) == [lower]

@@ -438,8 +438,8 @@ def test_children_of_the_same_work_are_measured_once(group, job, source, monkeyp
     monkeypatch.setattr(Pace, "length", lambda self, child, measured: Length(1, measured.seconds))
     jobs = [job("one", "norm"), job("two", "norm"), job("deep", "block_02", "norm")]
     trained = train_group(group(*jobs, config=TrainConfig(1, 100, batch_size=8, seconds=5.0)), source)
-    assert measured == [("one", 2, 2), ("deep", 1, 1)]
-    assert [child.metrics.extra["steps_per_interval"] for child in trained] == [1, 1, 2]
+    assert measured == [("deep", 1, 1), ("one", 2, 2)], "the shortest trunk first: it is a part of the others"
+    assert [child.metrics.extra["steps_per_interval"] for child in trained] == [2, 2, 1]
 
 
 class Indices(Prefixes):
@@ -480,6 +480,31 @@ def test_a_child_passes_over_the_images_that_it_was_limited_to(
             assert sorted(index for part in a_pass for index in part) == pool
         seen.append(filling)
     assert seen[0] == seen[1]
+
+
+def test_trunks_that_are_parts_of_each_other_are_computed_once_and_paid_for_equally(
+    group, job, source, tmp_path, monkeypatch
+):
+    """Two batches are filled and three validated, four frozen slots each: three of them are below both children."""
+    fills = {"low": 8.0, "high": 1.0}
+    totals, charged = [], []
+
+    def measure(self, child, *_):
+        return Measured(StepCost(0.001, fills[child.id], 5), StepCost(0.0), 5.0)
+
+    monkeypatch.setattr(Pace, "measure", measure)
+    monkeypatch.setattr(Pace, "num_images", lambda self, measured: totals.append(measured) or 16)
+    monkeypatch.setattr(
+        Pace, "length", lambda self, child, measured: charged.append((child.id, measured.step)) or Length(1, 6)
+    )
+    jobs = [job("high", "block_02", "norm", **PLAIN), job("low", "block_01", "norm", **PLAIN)]
+    config = TrainConfig(1, 10**6, batch_size=8, evaluation_batch_size=8, seconds=5.0, passes=3)
+    prefixes = Prefixes(ActivationCache(tmp_path, 10**9))
+    trained = train_group(group(*jobs, config=config), source, prefixes=prefixes)
+    assert [child.metrics.extra["train_images"] for child in trained] == [16, 16]
+    assert totals == [Measured(StepCost(0.002, 9.0, 5), StepCost(0.0), 10.0)]
+    assert charged == [(name, StepCost(0.001, 4.5, 5)) for name in ("low", "high")]
+    assert prefixes.slots_run == 4 * (2 + 3)
 
 
 def test_children_that_are_compared_see_the_same_images_whatever_they_cost(group, job, source):

@@ -36,10 +36,12 @@ class Outlook:
     Args:
         passes: Images that one worker could send forward through the whole network in the time that is left.
         num_train: Training images of the task.
+        workers: Children that train at the same time.
     """
 
     passes: float
     num_train: int
+    workers: int = 1
 
     def examples(self, below: float, step: float, share: float = 1.0, passes: int = 1) -> float:
         """Return how many training examples a child sees in a share of the time that is left.

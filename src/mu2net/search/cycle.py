@@ -156,7 +156,8 @@ class Cycle:
         """Return what is left of a budget that the agent divides itself; ``None`` where time does not bound it."""
         if self._plan.pass_seconds is None or self._budget.seconds is None:
             return None
-        return Outlook(self._clock.remaining() / self._plan.pass_seconds, len(self._data.train))
+        passes = self._clock.remaining() / self._plan.pass_seconds
+        return Outlook(passes, len(self._data.train), self._workshop.executor.parallelism)
 
     def _make_plan(self) -> Plan:
         planner = ChildPlanner(

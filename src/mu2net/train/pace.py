@@ -49,6 +49,37 @@ class Measured:
     validation: StepCost
     seconds: float
 
+    def __add__(self, other: Measured) -> Measured:
+        """Return what two children in lock-step cost."""
+        return Measured(self.step + other.step, self.validation + other.validation, self.seconds + other.seconds)
+
+
+def share_filling(costs: Sequence[Measured]) -> list[Measured]:
+    """Return what children cost that divide the time for their trunks equally, as it is counted when they train.
+
+    The trunk of one may be a part of another's: then it was measured for the first alone. What is never kept stays with
+    the child whose it is.
+
+    Args:
+        costs: What each of them costs by itself; at least one.
+    """
+    return [
+        replace(
+            cost,
+            step=_filled(cost.step, [other.step for other in costs]),
+            validation=_filled(cost.validation, [other.validation for other in costs]),
+        )
+        for cost in costs
+    ]
+
+
+def _filled(cost: StepCost, costs: Sequence[StepCost]) -> StepCost:
+    kept = [other for other in costs if other.num_missing is not None]
+    if cost.num_missing is None:
+        return cost
+    fill = sum(other.fill_seconds for other in kept) / len(kept)
+    return replace(cost, fill_seconds=fill, num_missing=max(other.num_missing or 0 for other in kept))
+
 
 @dataclass(frozen=True)
 class Pace:

@@ -7,10 +7,12 @@ depend on which others are in its group, nor on what was kept.
 
 from __future__ import annotations
 
+import operator
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import reduce
 
 import torch
 
@@ -29,7 +31,7 @@ from mu2net.train.events import Observer, Phase, Reporter, StopCheck, StopSignal
 from mu2net.train.group import TrainGroup
 from mu2net.train.learner import Turn
 from mu2net.train.length import Length
-from mu2net.train.pace import Measured, Pace
+from mu2net.train.pace import Measured, Pace, share_filling
 from mu2net.train.prefix import Prefixes
 from mu2net.train.team import make_children
 
@@ -148,37 +150,38 @@ class _Session:
         """Measure the children, choose the images that they see, and how long each of them trains.
 
         Children that do the same work are measured once and get the same length: nothing but their hyperparameters
-        tells them apart.
+        tells them apart. What several trunks share is computed once, so all children divide the time for trunks.
 
         Args:
             seconds: Seconds of every child.
         """
-        sharers = Counter(child.prefix.key("train") for child in self._children)
-        works = [(child.prefix.key("train"), *child.shapes) for child in self._children]
+        children = sorted(self._children, key=lambda child: child.prefix.depth)
+        works = [(child.prefix.key("train"), *child.shapes) for child in children]
         companions = Counter(works)
+        sharers = Counter(child.prefix.key("train") for child in children)
         measured: dict[tuple[object, ...], Measured] = {}
-        for number, (child, work) in enumerate(zip(self._children, works, strict=True)):
+        for number, (child, work) in enumerate(zip(children, works, strict=True)):
             self._check("prepare")
             if work not in measured:
                 sharing = sharers[child.prefix.key("train")]
                 measured[work] = self._pace.measure(child, seconds - child.spent_seconds, sharing, companions[work])
-            self._reporter.batch("prepare", -1, number + 1, len(self._children))
-        images = max(self._pace.num_images(found) for found in measured.values())
-        spent = 0.0
+            self._reporter.batch("prepare", -1, number + 1, len(children))
+        costs = share_filling([measured[work] for work in works])
+        images, spent = self._pace.num_images(reduce(operator.add, costs)), 0.0
         if images < self._batches.num_images:
-            per_batch = max(found.step.fill_seconds for found in measured.values()) * len(self._children)
-            images, spent = self._fill(images, per_batch * images / self._batches.batch_size)
+            per_batch = sum(cost.step.fill_seconds for cost in costs)
+            images, spent = self._fill(children, images, per_batch * images / self._batches.batch_size)
             self._batches = self._batches.limited(images)
-        for child, work in zip(self._children, works, strict=True):
-            found = measured[work]
-            child.length = self._pace.length(child, replace(found, seconds=found.seconds - spent))
+        for child, cost in zip(children, costs, strict=True):
+            child.length = self._pace.length(child, replace(cost, seconds=cost.seconds - spent))
 
-    def _fill(self, images: int, seconds: float) -> tuple[int, float]:
+    def _fill(self, children: Sequence[ChildRun], images: int, seconds: float) -> tuple[int, float]:
         """Compute what enters the trained slots for the images that will be seen, before anybody plans with them.
 
         Where it takes longer than was measured there are fewer images, and not fewer passes over them.
 
         Args:
+            children: The children, those with the shortest frozen prefix first.
             images: How many, in whole batches.
             seconds: The time for it.
 
@@ -190,11 +193,11 @@ class _Session:
         while done < images and (done == 0 or time.perf_counter() - started < seconds):
             self._check("prepare")
             batch = self._batches.batch(done // size)
-            for child in self._children:
+            for child in children:
                 self._prefixes.activation(child.prefix, batch)
             done += size
-        spent = (time.perf_counter() - started) / len(self._children)
-        for child in self._children:
+        spent = (time.perf_counter() - started) / len(children)
+        for child in children:
             child.add_seconds(spent)
         return done, spent
 

@@ -11,7 +11,9 @@ from mu2net.core.agents.budgeted import (
     MAX_TRUNKS,
     PARAMETER_BOUND,
     PROBED_IMAGES,
+    STEP_OVERHEAD,
     TRUNK_SHARE,
+    Window,
     standard_error,
     window,
 )
@@ -95,24 +97,135 @@ def test_the_first_task_trains_windows_of_the_root_at_once(build, deep, agent, s
 )
 def test_a_window_is_tried_first_where_time_affords_enough_of_it(build, start, passes, first):
     """The last block costs a tenth of another one: with little time it comes first, as its trunk is computed once."""
-    anatomy = build.vit(depth=12, flops=1150, block_flops=(*[100] * 11, 10))
+    anatomy = build.vit(depth=12, flops=1150, block_flops=(*[100] * 11, 10), min_layers=12)
     agent = make_agent("budgeted", anatomy, build.scoring(anatomy))
     population = replace(start(), outlook=Outlook(passes, 2000))
     windows = [trained(child) for child in agent.propose(population, generator(0), 4)]
     assert windows[0] == first
     assert ["block_11"] in windows
     assert len(windows) == len(agent.windows(population.root, population.outlook))
-    assert ("block_11", "norm") not in agent.windows(population.root)
+    assert "block_11" not in [its.slots[0] for its in agent.windows(population.root)]
 
 
 def test_what_is_left_of_the_time_continues_the_best_where_no_other_window_fits(build, start):
-    anatomy = build.vit(depth=12, flops=1150, block_flops=(*[100] * 11, 10))
+    anatomy = build.vit(depth=12, flops=1150, block_flops=(*[100] * 11, 10), min_layers=12)
     agent = make_agent("budgeted", anatomy, build.scoring(anatomy))
     population = replace(start(), outlook=Outlook(3000, 2000))
     _, after = advance(build, anatomy, agent, population, 0.5)
     for passes, parent, first in ((1e6, "root", "block_08"), (500, "a/0/0/0", "block_11")):
         (child,) = agent.propose(replace(after, outlook=Outlook(passes, 2000)), generator(0), 1)
         assert (child.parent_id, trained(child)[0]) == (parent, first)
+
+
+@pytest.fixture
+def shallow(build):
+    """Return the shape of a network whose upper blocks may be dropped; the last one computes the class token alone."""
+    return build.vit(depth=12, flops=1150, block_flops=(*[100] * 11, 10))
+
+
+@pytest.fixture
+def shallow_agent(build, shallow):
+    return make_agent("budgeted", shallow, build.scoring(shallow))
+
+
+LAST_BLOCKS = [(["block_08"], 9), (["block_07"], 8), (["block_09"], 10)]
+
+
+@pytest.mark.parametrize(
+    ("passes", "workers", "count"), [(0, 1, 1), (2500, 1, 1), (5000, 1, 2), (3500, 2, 2), (5000, 2, 3), (1e6, 1, 3)]
+)
+def test_as_many_depths_are_compared_as_time_lets_learn(shallow_agent, start, passes, workers, count):
+    population = replace(start(), outlook=Outlook(passes, 2000, workers))
+    stage = shallow_agent.stage(population)
+    assert (stage.children, stage.share) == (count, 1.0)
+    assert (stage.examples is not None) == (count == 3), "where all are affordable the rest is for windows"
+    children = shallow_agent.propose(population, generator(0), count)
+    assert [(trained(child), child.hparams["num_layers"]) for child in children] == LAST_BLOCKS[:count]
+    for child in children:
+        blocks = [plan.slot.name for plan in child.slots if plan.slot.kind == "block"]
+        assert blocks == [f"block_{index:02d}" for index in range(child.hparams["num_layers"])]
+        assert child.measures_statistics
+
+
+def test_a_lower_depth_affords_more_examples(shallow_agent):
+    below, step = shallow_agent._cost(shallow_agent.depths()[1])
+    assert below == pytest.approx((1150 - 410) / 1150)
+    assert step == pytest.approx(0.5 * 3 * 10 / 1150 + STEP_OVERHEAD)
+    last = Window(("block_11",), 12)
+    assert shallow_agent._cost(last) == (pytest.approx((1150 - 10) / 1150), pytest.approx(step))
+    whole = Window(("block_10", "block_11"), 12)
+    assert shallow_agent._cost(whole) == (
+        pytest.approx(1040 / 1150),
+        pytest.approx(0.5 * 3 * 110 / 1150 + STEP_OVERHEAD),
+    )
+    frozen = Window(("block_10",), 12)
+    assert shallow_agent._cost(frozen)[1] == pytest.approx(0.5 * (3 * 100 + 2 * 10) / 1150 + STEP_OVERHEAD)
+
+
+def test_the_best_depth_goes_on_where_no_window_fits(build, shallow, shallow_agent, start):
+    population = replace(start(), outlook=Outlook(5000, 2000))
+    _, after = advance(build, shallow, shallow_agent, population, 0.5, 0.6)
+    after = replace(after, outlook=Outlook(600, 2000))
+    assert shallow_agent.stage(after).children is None
+    (child,) = shallow_agent.propose(after, generator(0), 1)
+    assert (child.parent_id, trained(child), child.hparams["num_layers"]) == ("a/0/0/1", ["block_07"], 8)
+
+
+def test_windows_that_end_at_the_best_depth_follow_where_time_affords_them(build, shallow, shallow_agent, start):
+    outlook = Outlook(1e6, 2000)
+    _, after = advance(build, shallow, shallow_agent, replace(start(), outlook=outlook), 0.5, 0.6, 0.4)
+    children = shallow_agent.propose(replace(after, outlook=outlook), generator(0), 4)
+    assert [child.parent_id for child in children] == ["root", "root", "a/0/0/1", "a/0/0/0"]
+    windows = [["block_06", "block_07"], ["block_05", "block_06", "block_07"]]
+    assert [trained(child) for child in children[:2]] == windows
+    assert {child.hparams["num_layers"] for child in children[:3]} == {8}
+    (child,) = shallow_agent.propose(replace(after, outlook=Outlook(5000, 2000)), generator(0), 1)
+    assert child.parent_id == "a/0/0/1", "there is no time for two blocks"
+
+
+def test_windows_that_end_at_the_best_depth_keep_to_the_bound(build, start):
+    """Two of eight blocks are a quarter of the network, three are more."""
+    small = build.vit(depth=8, flops=750, block_flops=(*[100] * 7, 10))
+    agent, outlook = make_agent("budgeted", small, build.scoring(small)), Outlook(1e6, 2000)
+    population = replace(Population.start("a", build.root(small), []), outlook=outlook)
+    _, after = advance(build, small, agent, population, 0.6, 0.5, 0.4)
+    children = agent.propose(replace(after, outlook=outlook), generator(0), 2)
+    assert trained(children[0]) == ["block_04", "block_05"]
+    assert children[1].parent_id == "a/0/0/0"
+
+
+def test_a_depth_that_the_user_fixed_is_the_only_one(build, shallow, start):
+    agent = make_agent("budgeted", shallow, build.scoring(shallow), {"num_layers": 9}, ("num_layers",))
+    population = replace(start(), outlook=Outlook(1e6, 2000))
+    assert agent.depths() == [Window(("block_08",), 9)]
+    assert all(its.num_layers == 9 and "block_09" not in its.slots for its in agent.windows(population.root))
+    for child in agent.propose(population, generator(0), 3):
+        assert child.hparams["num_layers"] == 9
+
+
+def test_depths_are_no_question_without_time_or_where_no_block_can_be_dropped(build, shallow, shallow_agent, start):
+    assert shallow_agent.stage(start()).children is None
+    lite = build.lite()
+    assert make_agent("budgeted", lite, build.scoring(lite)).depths() == []
+    assert make_agent("budgeted", replace(shallow, min_layers=12), build.scoring(shallow)).depths() == []
+
+
+def test_blocks_that_another_task_dropped_come_back(build, shallow, shallow_agent, start):
+    """A trunk of nine blocks is continued with ten: the root's block is put on it."""
+    root = build.root(shallow)
+    kept = [component for component in root.components if component.slot.name not in ("norm", "block_08")]
+    kept = [c for c in kept if c.slot.name not in ("block_09", "block_10", "block_11")]
+    other = build.path(shallow, "b/0/0/0", shared=kept, hparams={"num_layers": 9}, agent="budgeted")
+    outlook = Outlook(1e6, 2000)
+    population = replace(Population.start("a", root, [other], {"root": root, other.id: other}), outlook=outlook)
+    _, after = advance(build, shallow, shallow_agent, population, 0.1, 0.9)
+    children = shallow_agent.propose(replace(after, outlook=outlook), generator(0), 3)
+    assert {child.parent_id for child in children} == {"a/0/0/1"}
+    plans = [{plan.slot.name: plan for plan in child.slots} for child in children]
+    assert plans[0]["block_08"].digest == other.component("block_08").digest
+    assert "block_08" not in plans[1]
+    assert plans[2]["block_08"].digest == other.component("block_08").digest
+    assert plans[2]["block_09"].digest == root.component("block_09").digest
 
 
 @pytest.mark.parametrize(("passes", "is_compared"), [(LEAST_PROBED / TRUNK_SHARE, True), (10_000, False)])

@@ -20,7 +20,7 @@ AGENTS: dict[str, str] = {
     "mu2net": "mu2Net (arXiv 2205.12755), the default",
     "mu2net-plus": "mu2Net+ (arXiv 2209.07326): a probability per mutation, augmentation off at first",
     "munet": "muNet (arXiv 2205.10937): fixed mutation probability, residual adapters",
-    "budgeted": "for budgets of minutes: trains a few neighbouring blocks of the best trunk, found by short heads",
+    "budgeted": "for budgets of minutes: trains few blocks, at the depth that is best, and keeps what is below",
     "finetune": "baseline: everything trains",
     "linear": "baseline: the head and the final norm train",
     "freeze:K": "baseline: blocks K and above train",

@@ -8,12 +8,18 @@ differently:
    all on the same images. What the trunks share is computed once and kept for the windows, so this costs little; it
    says whose knowledge the task can use. The root's is left only for one that is clearly better.
    Where the network is too dear to show each head enough images, none is compared, and windows start from the root's.
-2. *Windows*: children that train a window of that trunk each: neighbouring blocks within a bound on their parameters,
-   while what lies below and above stays frozen. Batch norms of the window first take the statistics of the task. The
-   first windows get all that is left of the budget. A window is tried first where the time left affords enough examples
-   of it; where the network is too dear for that, the last block comes first, of which a step costs next to nothing
-   once the trunk is computed. Then fewer images are seen, several times each, instead of many once.
-3. *Continuation*: where budget is left after all windows that it affords, the best children train on.
+2. *Depths*, where layers can be dropped: children that train one block each and drop all blocks above it. What the last
+   block makes of a trunk is read by the head alone, so a step of it costs next to nothing once the trunk is computed,
+   and the trunks of lower blocks are parts of those of higher ones. Which depth is best differs from task to task, and
+   neither frozen features nor a short training tell which: as many are tried, side by side on the same images, as the
+   time left lets learn.
+3. *Windows*: children that train neighbouring blocks within a bound on their parameters, while what lies below and
+   above stays frozen: blocks up to the best depth where layers can be dropped, else some way below the top. Batch norms
+   of a window first take the statistics of the task. A window is tried first where the time left affords enough
+   examples of it; where the network is too dear for that and keeps all its blocks, the last block comes first.
+4. *Continuation*: where budget is left after all windows that it affords, the best children train on.
+
+Where a trunk is dear, fewer images are seen, several times each, instead of many once.
 
 On vision transformers a training step sees half of the patches (``train.patch_drop``).
 """
@@ -22,6 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 
@@ -37,13 +44,31 @@ from mu2net.core.space import Space, mu2net_plus_space, with_patch_drop
 PARAMETER_BOUND = 0.25
 """Parameters of a window at most, as a share of the root's."""
 
+DEPTHS = (0.75, 0.67, 0.83)
+"""Blocks that are left, as a share of those of the root, in the order in which they are tried."""
+
+ENOUGH_TO_TELL = 50_000
+"""Training examples of each depth, about, without which fewer depths are compared: with less, the order misleads."""
+
+DEPTH_EXAMPLES = 100_000
+"""Training examples of each depth at most, about, where time affords all of them: then windows bring more."""
+
+DEPTH_PASSES = 4
+"""Passes over the images that depths see, at least, where new images are far dearer than known ones."""
+
+BELOW_DEPTH = (2, 3)
+"""Blocks of the windows that end at the best depth, in the order in which they are tried."""
+
+ENOUGH_BELOW_DEPTH = 50_000
+"""Training examples that such a window needs, about: with fewer, its last block alone learns more."""
+
 WINDOW_STARTS = (0.7, 0.55, 0.85)
 """Where windows begin, as a share of the depth, in the order in which they are tried."""
 
 ENOUGH_EXAMPLES = 12_000
 """Training examples that a window needs, about: with fewer, a cheaper window learns more."""
 
-STEP_OVERHEAD = 0.02
+STEP_OVERHEAD = 0.01
 """What a training step costs beside its FLOPs, per example, in forward passes: reading activations, the optimiser."""
 
 PLANNED_SHARE = 0.8
@@ -77,6 +102,19 @@ PATCH_DROP_RATE = 0.5
 """Share of the patches that a step does not see: it costs half, and images that come again are not learned by heart."""
 
 
+@dataclass(frozen=True)
+class Window:
+    """What a child trains.
+
+    Args:
+        slots: Names of the slots.
+        num_layers: Blocks of the child; those above are dropped.
+    """
+
+    slots: tuple[str, ...]
+    num_layers: int
+
+
 class Chosen:
     """Rates that clone exactly some slots and change nothing else.
 
@@ -98,7 +136,7 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Budgeted(BaseAgent):
-    """Trunks, windows, continuation."""
+    """Trunks, depths, windows, continuation."""
 
     @property
     def name(self) -> str:
@@ -122,18 +160,23 @@ class Budgeted(BaseAgent):
             trunks = len(self.trunks(population))
             share = TRUNK_SHARE * trunks
             return Stage(trunks, share, 1, PROBED_IMAGES, examples=PROBE_EXAMPLES, is_comparison=True, passes=PASSES)
-        return Stage(None, 1.0, NUM_VALIDATIONS, passes=PASSES, least=WORTHWHILE)
+        depths = self._untried_depths(population)
+        if not depths:
+            return Stage(None, 1.0, NUM_VALIDATIONS, passes=PASSES, least=WORTHWHILE)
+        enough = ceil(DEPTH_EXAMPLES / NUM_VALIDATIONS) if len(depths) == len(self.depths()) else None
+        return Stage(len(depths), 1.0, NUM_VALIDATIONS, examples=enough, passes=DEPTH_PASSES, least=WORTHWHILE)
 
     def propose(self, population: Population, rng: np.random.Generator, n: int) -> list[Proposal]:
         """Return the children of the generation; which one child is does not depend on how many follow it."""
         trunks = self.trunks(population)
         if self._compares(population):
-            return [self._child(population, trunks[number % len(trunks)], (), rng) for number in range(n)]
+            return [self._child(population, trunks[number % len(trunks)], None, rng) for number in range(n)]
         ranked = self.ranked(population)
         heads = [path for path in ranked if self._is_head(path)]
         parent = self._best_trunk(population.root, heads) if heads else trunks[0]
-        pairs = [(parent, slots) for slots in self._untried(population)]
-        pairs += [(path, ()) for path in ranked if path not in heads]
+        windows = self._untried_depths(population) or self._untried_windows(population)
+        pairs: list[tuple[Path, Window | None]] = [(parent, window) for window in windows]
+        pairs += [(path, None) for path in ranked if path not in heads]
         return [self._child(population, *pairs[number % len(pairs)], rng) for number in range(n)]
 
     def best(self, population: Population) -> Path | None:
@@ -144,8 +187,18 @@ class Budgeted(BaseAgent):
         ranking = self.ranked(population)
         return next((path for path in ranking if not self._is_head(path)), ranking[0] if ranking else None)
 
-    def windows(self, root: Path, outlook: Outlook | None = None) -> list[tuple[str, ...]]:
-        """Return the names of the slots of every window, in the order in which they are tried.
+    def depths(self) -> list[Window]:
+        """Return the last block of every depth that is compared, in the order in which they are tried.
+
+        None where the network has all its blocks always.
+        """
+        if self.anatomy.min_layers == self.anatomy.depth or not self.anatomy.block_flops:
+            return []
+        numbers = dict.fromkeys(round(share * self.anatomy.depth) for share in DEPTHS)
+        return [Window((block_slot(number - 1).name,), number) for number in numbers if number in self._layers]
+
+    def windows(self, root: Path, outlook: Outlook | None = None) -> list[Window]:
+        """Return every window, in the order in which they are tried.
 
         Those of which the time left affords ``ENOUGH_EXAMPLES`` come first, in their usual order with the last block at
         the end; then the others, the one that affords most first.
@@ -154,13 +207,13 @@ class Budgeted(BaseAgent):
             root: The root path, whose components tell what a copy of a slot costs.
             outlook: What the time left affords; ``None`` where time does not bound the cycle.
         """
-        depth = self.anatomy.depth
+        depth = max(self._layers)
         starts = [round(start * depth) for start in WINDOW_STARTS]
         if outlook is None or not self.anatomy.block_flops:
-            return list(dict.fromkeys(window(self.anatomy, root, start) for start in starts))
-        found = dict.fromkeys(window(self.anatomy, root, start) for start in (*starts, depth - 1))
-        examples = {slots: self._examples(slots, outlook) for slots in found}
-        return sorted(found, key=lambda slots: -min(examples[slots], ENOUGH_EXAMPLES))
+            return list(dict.fromkeys(self._window(root, start) for start in starts))
+        found = dict.fromkeys(self._window(root, start) for start in (*starts, depth - 1))
+        examples = {its: self._examples([its], outlook) for its in found}
+        return sorted(found, key=lambda its: -min(examples[its], ENOUGH_EXAMPLES))
 
     def trunks(self, population: Population) -> list[Path]:
         """Return the root and the newest paths of other tasks, one path for each different trunk."""
@@ -175,16 +228,25 @@ class Budgeted(BaseAgent):
         is_affordable = outlook is None or TRUNK_SHARE * outlook.passes >= LEAST_PROBED
         return population.generation == 0 and is_affordable and len(self.trunks(population)) > 1
 
-    def _examples(self, slots: Collection[str], outlook: Outlook) -> float:
-        """Return about how many training examples of a window the time left affords."""
-        total, blocks = self.anatomy.flops, list(enumerate(self.anatomy.block_flops))
-        trained = [index for index, _ in blocks if block_slot(index).name in slots]
-        entered = sum(flops for index, flops in blocks if index >= trained[0])
-        above = sum(flops for index, flops in blocks if index > trained[-1])
-        below = (total - entered) / total
+    def _examples(self, windows: Sequence[Window], outlook: Outlook, passes: int = PASSES) -> float:
+        """Return about how many training examples of each of some windows the time left affords, all on one trunk."""
+        costs = [self._cost(window) for window in windows]
+        together = ceil(len(windows) / outlook.workers)
+        step = together * sum(step for _, step in costs) / len(windows)
+        return outlook.examples(max(below for below, _ in costs), step, PLANNED_SHARE, passes)
+
+    def _cost(self, window: Window) -> tuple[float, float]:
+        """Return the cost of the frozen slots below a window, and of a training step, in passes of the whole network.
+
+        The last block of a vision transformer computes the class token alone, at whatever depth it is.
+        """
+        total, blocks = self.anatomy.flops, self.anatomy.block_flops
+        kept = [*blocks[: window.num_layers - 1], blocks[-1]]
+        trained = [index for index in range(len(kept)) if block_slot(index).name in window.slots]
+        above = sum(kept[trained[-1] + 1 :])
         seen = 1.0 - float(self.space["patch_drop_rate"].default) if self.anatomy.has_patches else 1.0
-        step = seen * (3 * (entered - above) + 2 * above) / total + STEP_OVERHEAD
-        return outlook.examples(below, step, PLANNED_SHARE, PASSES)
+        step = seen * (3 * sum(kept[trained[0] : trained[-1] + 1]) + 2 * above) / total + STEP_OVERHEAD
+        return (total - sum(blocks[trained[0] :])) / total, step
 
     def _best_trunk(self, root: Path, heads: Sequence[Path]) -> Path:
         """Return the best head; one on the root's trunk, unless the best is better by more than a standard error.
@@ -216,27 +278,68 @@ class Budgeted(BaseAgent):
         """Return the names of the slots whose components the path's own task trained."""
         return frozenset(component.slot.name for component in path.components if component.task == path.task)
 
-    def _untried(self, population: Population) -> list[tuple[str, ...]]:
+    @property
+    def _layers(self) -> tuple[int, ...]:
+        """The numbers of blocks that a child may have: one where the user fixed it."""
+        return tuple(int(number) for number in self.space["num_layers"].values)
+
+    def _window(self, root: Path, start: int) -> Window:
+        """Return the window that begins at a block, of the most blocks that a child may have."""
+        depth = max(self._layers)
+        names = window(self.anatomy, root, min(start, depth - 1))
+        dropped = {block_slot(index).name for index in range(depth, self.anatomy.depth)}
+        return Window(tuple(name for name in names if name not in dropped), depth)
+
+    def _below_depth(self, population: Population) -> list[Window]:
+        """Return the windows that end at the best depth and keep to the bound on parameters."""
+        paths = [path for path in self.ranked(population) if not self._is_head(path)]
+        depth = int(paths[0].hparams["num_layers"]) if paths else 0
+        bound, root = PARAMETER_BOUND * self.anatomy.num_params, population.root
+        sizes = {component.slot.name: component.num_params for component in root.components}
+        found = [tuple(block_slot(index).name for index in range(depth - count, depth)) for count in BELOW_DEPTH]
+        return [
+            Window(slots, depth) for slots in found if len(slots) <= depth and sum(sizes[it] for it in slots) <= bound
+        ]
+
+    def _tried(self, population: Population) -> list[frozenset[str]]:
+        """Return the slots that every path of the task has trained, without those that all train."""
+        return [self._trained(path) - self._forced for path in population.own]
+
+    def _untried_depths(self, population: Population) -> list[Window]:
+        """Return the depths to compare next: as many as the time left lets learn, and one at first in any case."""
+        outlook = population.outlook
+        if outlook is None:
+            return []
+        tried = self._tried(population)
+        depths = [its for its in self.depths() if set(its.slots) not in tried]
+        for number in range(len(depths), 0, -1):
+            if self._examples(depths[:number], outlook, DEPTH_PASSES) >= ENOUGH_TO_TELL:
+                return depths[:number]
+        return [] if any(tried) else depths[:1]
+
+    def _untried_windows(self, population: Population) -> list[Window]:
         """Return the windows that no child of the task has trained; after the first, only those that time affords.
 
         For the others it is better spent on the children that there are: their trunks are computed.
         """
-        tried = {self._trained(path) - self._forced for path in population.own}
-        outlook = population.outlook
-        windows = [slots for slots in self.windows(population.root, outlook) if set(slots) - self._forced not in tried]
+        tried, outlook = self._tried(population), population.outlook
+        if outlook is not None and self.depths():
+            below = [its for its in self._below_depth(population) if set(its.slots) not in tried]
+            return [its for its in below if self._examples([its], outlook) >= ENOUGH_BELOW_DEPTH]
+        windows = [its for its in self.windows(population.root, outlook) if set(its.slots) - self._forced not in tried]
         if outlook is None or not self.anatomy.block_flops or not any(tried):
             return windows
-        return [slots for slots in windows if self._examples(slots, outlook) >= ENOUGH_EXAMPLES]
+        return [its for its in windows if self._examples([its], outlook) >= ENOUGH_EXAMPLES]
 
-    def _child(
-        self, population: Population, parent: Path, slots: Collection[str], rng: np.random.Generator
-    ) -> Proposal:
-        """Return a child of a parent that trains some slots, and those that the method demands."""
-        draw = ChildDraw(population, self.anatomy, self.space, parent, Chosen(slots), rng)
+    def _child(self, population: Population, parent: Path, its: Window | None, rng: np.random.Generator) -> Proposal:
+        """Return a child of a parent that trains a window, or what its parent trained, and what the method demands."""
+        draw = ChildDraw(population, self.anatomy, self.space, parent, Chosen(its.slots if its else ()), rng)
         defaults = self.space.defaults()
         draw.set_hparams({name: defaults[name] for name in self.space if name.startswith(("ds_", "opt_", "patch_"))})
+        if its is not None:
+            draw.set_hparams({"num_layers": its.num_layers})
         origin: Origin = "own" if parent.task == population.task else "seed"
-        return draw.propose(origin, adds_adapters=False, inherits_momentum=True, measures_statistics=bool(slots))
+        return draw.propose(origin, adds_adapters=False, inherits_momentum=True, measures_statistics=its is not None)
 
 
 def standard_error(path: Path) -> float:
