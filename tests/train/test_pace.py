@@ -200,3 +200,38 @@ def test_children_divide_the_time_for_trunks_that_are_parts_of_each_other():
     assert found[2] == fresh, "what is never kept is its own"
     assert found[0] + found[1] == Measured(StepCost(2.0, 9.0, 10), StepCost(4.0, 18.0, 1), 190.0)
     assert share_filling([lower]) == [lower]
+
+
+def test_a_trunk_is_measured_without_the_part_that_another_child_computes(vit, split):
+    """The lower trunk takes 5 s per batch; the higher one, which begins with it, 6 s, of which one is its own."""
+    clock = Clock()
+    compute = Compute.of(vit, torch.device("cpu"), "float32")
+    train, validation = (SplitReader(name, split(count, 0), Pipeline(8), compute) for name, count in SIZES.items())
+
+    class Nested(Prefixes):
+        """Prefixes by the number of blocks, a second each; what was computed of a batch is known."""
+
+        def activation(self, prefix, batch):
+            key = (batch.reader.name, tuple(batch.indices.tolist()))
+            known = max((blocks for name, blocks in self.known if name == key), default=0)
+            self.clock.time += max(0, prefix - known)
+            self.known.add((key, prefix))
+            return torch.zeros(len(batch.indices))
+
+        def missing(self, prefix, reader, indices, batch_size):
+            return 0 if self.known and len(indices) < 100 and self.is_filled(prefix, reader, indices) else len(indices)
+
+        def is_filled(self, prefix, reader, indices):
+            return ((reader.name, tuple(indices.tolist())), prefix) in self.known
+
+    settings = {"num_validations": 1, "examples_per_validation": 10**6, "batch_size": 10, "evaluation_batch_size": 10}
+    pace = Pace(
+        TrainConfig(**settings), TrainBatches(train, 10, (0,)), validation, Nested(clock, 0.0, is_kept=True), clock
+    )
+    lower, higher = (
+        SimpleNamespace(learner=Learner(clock, 0.1), place=0, prefix=blocks, add_seconds=lambda _: None)
+        for blocks in (5, 6)
+    )
+    costs = [pace.measure(lower, 1e4), pace.measure(higher, 1e6, below=[lower])]
+    assert [cost.step.fill_seconds for cost in costs] == pytest.approx([5.0, 1.0])
+    assert [cost.validation.fill_seconds for cost in costs] == pytest.approx([2 * 5.0, 2 * 1.0])

@@ -430,15 +430,15 @@ def test_rounded_activations_are_part_of_the_child(group, job, source):
 def test_children_of_the_same_work_are_measured_once(group, job, source, monkeypatch):
     measured = []
 
-    def measure(self, child, seconds, sharers, companions):
-        measured.append((child.id, sharers, companions))
+    def measure(self, child, seconds, sharers, companions, below):
+        measured.append((child.id, sharers, companions, [other.id for other in below]))
         return Measured(StepCost(0.0), StepCost(0.0), len(measured))
 
     monkeypatch.setattr(Pace, "measure", measure)
     monkeypatch.setattr(Pace, "length", lambda self, child, measured: Length(1, measured.seconds))
     jobs = [job("one", "norm"), job("two", "norm"), job("deep", "block_02", "norm")]
     trained = train_group(group(*jobs, config=TrainConfig(1, 100, batch_size=8, seconds=5.0)), source)
-    assert measured == [("deep", 1, 1), ("one", 2, 2)], "the shortest trunk first: it is a part of the others"
+    assert measured == [("deep", 1, 1, []), ("one", 2, 2, ["deep"])], "the shortest trunk first: it is a part of others"
     assert [child.metrics.extra["steps_per_interval"] for child in trained] == [2, 2, 1]
 
 

@@ -99,7 +99,14 @@ class Pace:
     prefixes: Prefixes
     now: Callable[[], float] = time.perf_counter
 
-    def measure(self, child: ChildRun, seconds: float, sharers: int = 1, companions: int = 1) -> Measured:
+    def measure(
+        self,
+        child: ChildRun,
+        seconds: float,
+        sharers: int = 1,
+        companions: int = 1,
+        below: Sequence[ChildRun] = (),
+    ) -> Measured:
         """Return what a child costs; it takes a few steps, evaluates a few images, and is put back to where it started.
 
         Args:
@@ -109,8 +116,9 @@ class Pace:
                 that it takes to compute it.
             companions: Children that do the same work, this one included: it is measured for all of them, and they
                 divide the time for that too.
+            below: Children of the group whose frozen prefix is a part of this one's: its own is what is above.
         """
-        step, validation, spent = self._cost(child, sharers, seconds * companions)
+        step, validation, spent = self._cost(child, sharers, seconds * companions, below)
         return Measured(step, validation, (1.0 - RESERVE) * (seconds - spent / companions))
 
     def num_images(self, measured: Measured) -> int:
@@ -164,17 +172,19 @@ class Pace:
         steps = max(1, self.config.examples_per_validation // self.batches.batch_size)
         return Length(self.config.num_validations, steps)
 
-    def _cost(self, child: ChildRun, sharers: int, seconds: float) -> tuple[StepCost, StepCost, float]:
+    def _cost(
+        self, child: ChildRun, sharers: int, seconds: float, below: Sequence[ChildRun] = ()
+    ) -> tuple[StepCost, StepCost, float]:
         """Return what a step and a validation of a child cost, and the seconds that the measurement took."""
         started, state = self.now(), child.learner.state(child.place)
-        step = self._step_cost(child, sharers, started + MEASURED_SHARE * seconds)
-        validation = self._validation_cost(child, sharers)
+        step = self._step_cost(child, sharers, started + MEASURED_SHARE * seconds, below)
+        validation = self._validation_cost(child, sharers, below)
         child.learner.restore(child.place, state)
         spent = self.now() - started
         child.add_seconds(spent)
         return step, validation, spent
 
-    def _step_cost(self, child: ChildRun, sharers: int, until: float) -> StepCost:
+    def _step_cost(self, child: ChildRun, sharers: int, until: float, below: Sequence[ChildRun]) -> StepCost:
         reader, size = self.batches.reader, self.batches.batch_size
         everything = np.arange(len(reader.split))
         chosen = self._chosen(child, map(self.batches.batch, range(-(-len(everything) // size))), MOST_ROUNDS)
@@ -183,7 +193,7 @@ class Pace:
         for batch in chosen:
             if len(learning) >= _ROUNDS and self.now() > until:
                 break
-            seconds, entering = self._entering(child, batch)
+            seconds, entering = self._entering(child, batch, below)
             filling.append(seconds)
             started = self.now()
             child.learner.step([Turn(child.place, entering, key=batch.key)], batch.labels)
@@ -195,7 +205,7 @@ class Pace:
         reading, _ = self._entering(child, chosen[len(learning) - 1])
         return StepCost(reading + learn, max(0.0, fill - reading) / sharers, -(-missing // size))
 
-    def _validation_cost(self, child: ChildRun, sharers: int) -> StepCost:
+    def _validation_cost(self, child: ChildRun, sharers: int, below: Sequence[ChildRun]) -> StepCost:
         """Return the cost of a validation as that of a step: the first one may have to fill what is kept."""
         size, limit = self.config.evaluation_batch_size, self.config.max_validation_examples
         indices = evaluation_indices(self.validation, limit)
@@ -203,7 +213,7 @@ class Pace:
         batch = self._chosen(child, evaluation_batches(self.validation, size, limit), _ROUNDS)[0]
         filling = reading = judging = 0.0
         for _ in range(_ROUNDS):
-            reading, entering = self._entering(child, batch)
+            reading, entering = self._entering(child, batch, below)
             filling = max(filling, reading)
             started = self.now()
             child.learner.count_correct([Turn(child.place, entering)], batch)
@@ -235,8 +245,13 @@ class Pace:
             return fresh
         return (fresh + first * count)[: _ROUNDS if fresh else count]
 
-    def _entering(self, child: ChildRun, batch: Batch) -> tuple[float, torch.Tensor]:
-        """Return the activation that enters a child's trainable slots, and the seconds that it took."""
+    def _entering(self, child: ChildRun, batch: Batch, below: Sequence[ChildRun] = ()) -> tuple[float, torch.Tensor]:
+        """Return the activation that enters a child's trainable slots, and the seconds that it took.
+
+        What other children provide is computed before, and not counted.
+        """
+        for other in below:
+            self.prefixes.activation(other.prefix, batch)
         started = self.now()
         entering = self.prefixes.activation(child.prefix, batch)
         return self.now() - started, entering

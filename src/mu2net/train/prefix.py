@@ -51,6 +51,10 @@ class Prefix:
         """Whether its activations are dear enough to be kept: at least one block computes them."""
         return self.is_worth_keeping_at(self.depth)
 
+    def contains(self, other: Prefix) -> bool:
+        """Return whether another prefix is a part of this one, and not all of it."""
+        return other.depth < self.depth and other.key("train") in self.keys["train"]
+
     def is_worth_keeping_at(self, depth: int) -> bool:
         """Return whether the activations after some of its slots are dear enough to be kept."""
         return any(slot.kind == "block" for slot in self.chain.slots[:depth])

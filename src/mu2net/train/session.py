@@ -164,7 +164,9 @@ class _Session:
             self._check("prepare")
             if work not in measured:
                 sharing = sharers[child.prefix.key("train")]
-                measured[work] = self._pace.measure(child, seconds - child.spent_seconds, sharing, companions[work])
+                below = [other for other in children[:number] if child.prefix.contains(other.prefix)]
+                its_seconds = seconds - child.spent_seconds
+                measured[work] = self._pace.measure(child, its_seconds, sharing, companions[work], below)
             self._reporter.batch("prepare", -1, number + 1, len(children))
         costs = share_filling([measured[work] for work in works])
         images, spent = self._pace.num_images(reduce(operator.add, costs)), 0.0
