@@ -232,6 +232,6 @@ def test_a_trunk_is_measured_without_the_part_that_another_child_computes(vit, s
         SimpleNamespace(learner=Learner(clock, 0.1), place=0, prefix=blocks, add_seconds=lambda _: None)
         for blocks in (5, 6)
     )
-    costs = [pace.measure(lower, 1e4), pace.measure(higher, 1e6, below=[lower])]
+    costs = [pace.measure(lower, 100.0), pace.measure(higher, 1e6, below=[lower])]
     assert [cost.step.fill_seconds for cost in costs] == pytest.approx([5.0, 1.0])
     assert [cost.validation.fill_seconds for cost in costs] == pytest.approx([2 * 5.0, 2 * 1.0])
