@@ -86,33 +86,38 @@ def test_the_first_task_trains_windows_of_the_root_at_once(build, deep, agent, s
     assert (other.parent_id, trained(other)) == ("a/0/0/0", trained(first))
 
 
+LAST_BLOCK_IS_CHEAP = {"depth": 12, "flops": 1150, "block_flops": (*[100] * 11, 10), "min_layers": 12}
+"""A network that keeps all its blocks, the last of which costs a tenth of another one."""
+
+
 @pytest.mark.parametrize(
-    ("passes", "first"),
+    ("passes", "first", "count"),
     [
-        (1e6, ["block_08", "block_09", "block_10"]),
-        (5000, ["block_10", "block_11"]),
-        (4000, ["block_11"]),  # about 9,700 examples of the last two
-        (0, ["block_08", "block_09", "block_10"]),  # a cycle that is resumed when its time is over
+        (1e6, ["block_04", "block_05", "block_06"], 4),
+        (10_000, ["block_08", "block_09", "block_10"], 3),  # fewer than 30,000 examples of the lowest one
+        (5000, ["block_10", "block_11"], 1),
+        (4000, ["block_11"], 5),  # about 9,700 examples of the last two: of none enough
+        (0, ["block_04", "block_05", "block_06"], 5),  # a cycle that is resumed when its time is over
     ],
 )
-def test_a_window_is_tried_first_where_time_affords_enough_of_it(build, start, passes, first):
+def test_a_window_is_tried_first_where_time_affords_enough_of_it(build, start, passes, first, count):
     """The last block costs a tenth of another one: with little time it comes first, as its trunk is computed once."""
-    anatomy = build.vit(depth=12, flops=1150, block_flops=(*[100] * 11, 10), min_layers=12)
+    anatomy = build.vit(**LAST_BLOCK_IS_CHEAP)
     agent = make_agent("budgeted", anatomy, build.scoring(anatomy))
     population = replace(start(), outlook=Outlook(passes, 2000))
-    windows = [trained(child) for child in agent.propose(population, generator(0), 4)]
+    windows = [trained(child) for child in agent.propose(population, generator(0), count)]
     assert windows[0] == first
-    assert ["block_11"] in windows
+    assert (["block_11"] in windows) == (count == 5)
     assert len(windows) == len(agent.windows(population.root, population.outlook))
     assert "block_11" not in [its.slots[0] for its in agent.windows(population.root)]
 
 
 def test_what_is_left_of_the_time_continues_the_best_where_no_other_window_fits(build, start):
-    anatomy = build.vit(depth=12, flops=1150, block_flops=(*[100] * 11, 10), min_layers=12)
+    anatomy = build.vit(**LAST_BLOCK_IS_CHEAP)
     agent = make_agent("budgeted", anatomy, build.scoring(anatomy))
     population = replace(start(), outlook=Outlook(3000, 2000))
     _, after = advance(build, anatomy, agent, population, 0.5)
-    for passes, parent, first in ((1e6, "root", "block_08"), (500, "a/0/0/0", "block_11")):
+    for passes, parent, first in ((1e6, "root", "block_04"), (500, "a/0/0/0", "block_11")):
         (child,) = agent.propose(replace(after, outlook=Outlook(passes, 2000)), generator(0), 1)
         assert (child.parent_id, trained(child)[0]) == (parent, first)
 

@@ -62,11 +62,12 @@ BELOW_DEPTH = (2, 3)
 ENOUGH_BELOW_DEPTH = 50_000
 """Training examples that such a window needs, about: with fewer, its last block alone learns more."""
 
-WINDOW_STARTS = (0.7, 0.55, 0.85)
-"""Where windows begin, as a share of the depth, in the order in which they are tried."""
+WINDOW_STARTS = {0.7: 12_000, 0.55: 12_000, 0.85: 12_000}
+"""Where windows begin, as a share of the depth, in the order in which they are tried; and the training examples that
+each needs, about: with fewer, a cheaper window learns more."""
 
-ENOUGH_EXAMPLES = 12_000
-"""Training examples that a window needs, about: with fewer, a cheaper window learns more."""
+LOW_START = {0.33: 30_000}
+"""The same of the window that comes before them where no layer can be dropped: a low one holds more blocks."""
 
 STEP_OVERHEAD = 0.01
 """What a training step costs beside its FLOPs, per example, in forward passes: reading activations, the optimiser."""
@@ -198,22 +199,21 @@ class Budgeted(BaseAgent):
         return [Window((block_slot(number - 1).name,), number) for number in numbers if number in self._layers]
 
     def windows(self, root: Path, outlook: Outlook | None = None) -> list[Window]:
-        """Return every window, in the order in which they are tried.
+        """Return the windows in the order in which they are tried.
 
-        Those of which the time left affords ``ENOUGH_EXAMPLES`` come first, in their usual order with the last block at
-        the end; then the others, the one that affords most first.
+        Those of which the time left affords enough examples, in their usual order; where it does so of none, all of
+        them and the last block alone, the one that affords most first.
 
         Args:
             root: The root path, whose components tell what a copy of a slot costs.
             outlook: What the time left affords; ``None`` where time does not bound the cycle.
         """
-        depth = max(self._layers)
-        starts = [round(start * depth) for start in WINDOW_STARTS]
+        depth, enough = max(self._layers), self._window_starts(root)
         if outlook is None or not self.anatomy.block_flops:
-            return list(dict.fromkeys(self._window(root, start) for start in starts))
-        found = dict.fromkeys(self._window(root, start) for start in (*starts, depth - 1))
-        examples = {its: self._examples([its], outlook) for its in found}
-        return sorted(found, key=lambda its: -min(examples[its], ENOUGH_EXAMPLES))
+            return list(enough)
+        affordable = [its for its, least in enough.items() if self._examples([its], outlook) >= least]
+        found = dict.fromkeys([*enough, self._window(root, depth - 1)])
+        return affordable or sorted(found, key=lambda its: -self._examples([its], outlook))
 
     def trunks(self, population: Population) -> list[Path]:
         """Return the root and the newest paths of other tasks, one path for each different trunk."""
@@ -283,6 +283,14 @@ class Budgeted(BaseAgent):
         """The numbers of blocks that a child may have: one where the user fixed it."""
         return tuple(int(number) for number in self.space["num_layers"].values)
 
+    def _window_starts(self, root: Path) -> dict[Window, int]:
+        """Return every window and the examples that it needs, in their usual order."""
+        starts = WINDOW_STARTS if self.anatomy.min_layers < self.anatomy.depth else LOW_START | WINDOW_STARTS
+        found: dict[Window, int] = {}
+        for share, enough in starts.items():
+            found.setdefault(self._window(root, round(share * max(self._layers))), enough)
+        return found
+
     def _window(self, root: Path, start: int) -> Window:
         """Return the window that begins at a block, of the most blocks that a child may have."""
         depth = max(self._layers)
@@ -329,7 +337,8 @@ class Budgeted(BaseAgent):
         windows = [its for its in self.windows(population.root, outlook) if set(its.slots) - self._forced not in tried]
         if outlook is None or not self.anatomy.block_flops or not any(tried):
             return windows
-        return [its for its in windows if self._examples([its], outlook) >= ENOUGH_EXAMPLES]
+        enough = self._window_starts(population.root)
+        return [its for its in windows if its in enough and self._examples([its], outlook) >= enough[its]]
 
     def _child(self, population: Population, parent: Path, its: Window | None, rng: np.random.Generator) -> Proposal:
         """Return a child of a parent that trains a window, or what its parent trained, and what the method demands."""
