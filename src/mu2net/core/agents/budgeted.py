@@ -56,6 +56,9 @@ DEPTH_EXAMPLES = 100_000
 DEPTH_PASSES = 4
 """Passes over the images that depths see, at least, where new images are far dearer than known ones."""
 
+ENOUGH_TO_CONTINUE = 12_000
+"""Training examples, about, without which no child is continued: it starts with the full learning rate again."""
+
 BELOW_DEPTH = (2, 3)
 """Blocks of the windows that end at the best depth, in the order in which they are tried."""
 
@@ -66,8 +69,8 @@ WINDOW_STARTS = {0.7: 12_000, 0.55: 12_000, 0.85: 12_000}
 """Where windows begin, as a share of the depth, in the order in which they are tried; and the training examples that
 each needs, about: with fewer, a cheaper window learns more."""
 
-LOW_START = {0.33: 30_000}
-"""The same of the window that comes before them where no layer can be dropped: a low one holds more blocks."""
+LOW_START = {0.5: 30_000}
+"""The same of the window that comes before them where no layer can be dropped: a lower one holds more blocks."""
 
 STEP_OVERHEAD = 0.01
 """What a training step costs beside its FLOPs, per example, in forward passes: reading activations, the optimiser."""
@@ -139,6 +142,8 @@ class Chosen:
 class Budgeted(BaseAgent):
     """Trunks, depths, windows, continuation."""
 
+    newest_wins_ties = False
+
     @property
     def name(self) -> str:
         """The name by which users choose the agent."""
@@ -163,7 +168,8 @@ class Budgeted(BaseAgent):
             return Stage(trunks, share, 1, PROBED_IMAGES, examples=PROBE_EXAMPLES, is_comparison=True, passes=PASSES)
         depths = self._untried_depths(population)
         if not depths:
-            return Stage(None, 1.0, NUM_VALIDATIONS, passes=PASSES, least=WORTHWHILE)
+            size = None if self._pairs(population) else 0
+            return Stage(size, 1.0, NUM_VALIDATIONS, passes=PASSES, least=WORTHWHILE)
         enough = ceil(DEPTH_EXAMPLES / NUM_VALIDATIONS) if len(depths) == len(self.depths()) else None
         return Stage(len(depths), 1.0, NUM_VALIDATIONS, examples=enough, passes=DEPTH_PASSES, least=WORTHWHILE)
 
@@ -172,12 +178,7 @@ class Budgeted(BaseAgent):
         trunks = self.trunks(population)
         if self._compares(population):
             return [self._child(population, trunks[number % len(trunks)], None, rng) for number in range(n)]
-        ranked = self.ranked(population)
-        heads = [path for path in ranked if self._is_head(path)]
-        parent = self._best_trunk(population.root, heads) if heads else trunks[0]
-        windows = self._untried_depths(population) or self._untried_windows(population)
-        pairs: list[tuple[Path, Window | None]] = [(parent, window) for window in windows]
-        pairs += [(path, None) for path in ranked if path not in heads]
+        pairs = self._pairs(population) or [(path, None) for path in self._windowed(population)]
         return [self._child(population, *pairs[number % len(pairs)], rng) for number in range(n)]
 
     def best(self, population: Population) -> Path | None:
@@ -242,7 +243,7 @@ class Budgeted(BaseAgent):
         """
         total, blocks = self.anatomy.flops, self.anatomy.block_flops
         kept = [*blocks[: window.num_layers - 1], blocks[-1]]
-        trained = [index for index in range(len(kept)) if block_slot(index).name in window.slots]
+        trained = [index for index in range(len(kept)) if block_slot(index).name in window.slots] or [len(kept) - 1]
         above = sum(kept[trained[-1] + 1 :])
         seen = 1.0 - float(self.space["patch_drop_rate"].default) if self.anatomy.has_patches else 1.0
         step = seen * (3 * sum(kept[trained[0] : trained[-1] + 1]) + 2 * above) / total + STEP_OVERHEAD
@@ -298,9 +299,33 @@ class Budgeted(BaseAgent):
         dropped = {block_slot(index).name for index in range(depth, self.anatomy.depth)}
         return Window(tuple(name for name in names if name not in dropped), depth)
 
+    def _windowed(self, population: Population) -> list[Path]:
+        """Return the task's own paths that trained more than a head, by descending score."""
+        return [path for path in self.ranked(population) if not self._is_head(path)]
+
+    def _pairs(self, population: Population) -> list[tuple[Path, Window | None]]:
+        """Return the children that are worth their time: a parent each, and what is trained, ``None`` to continue."""
+        heads = [path for path in self.ranked(population) if self._is_head(path)]
+        parent = self._best_trunk(population.root, heads) if heads else self.trunks(population)[0]
+        windows = self._untried_depths(population) or self._untried_windows(population)
+        pairs: list[tuple[Path, Window | None]] = [(parent, window) for window in windows]
+        return pairs + [(path, None) for path in self._windowed(population) if self._is_continued(population, path)]
+
+    def _is_continued(self, population: Population, path: Path) -> bool:
+        """Return whether the time left affords enough examples to continue a path: a few steps only disturb it.
+
+        What lies below its window was computed when it trained.
+        """
+        outlook = population.outlook
+        if outlook is None or not self.anatomy.block_flops:
+            return True
+        window = Window(tuple(self._trained(path)), int(path.hparams["num_layers"]))
+        _, step = self._cost(window)
+        return outlook.examples(0.0, step, PLANNED_SHARE) >= ENOUGH_TO_CONTINUE
+
     def _below_depth(self, population: Population) -> list[Window]:
         """Return the windows that end at the best depth and keep to the bound on parameters."""
-        paths = [path for path in self.ranked(population) if not self._is_head(path)]
+        paths = self._windowed(population)
         depth = int(paths[0].hparams["num_layers"]) if paths else 0
         bound, root = PARAMETER_BOUND * self.anatomy.num_params, population.root
         sizes = {component.slot.name: component.num_params for component in root.components}
