@@ -13,6 +13,7 @@ from mu2net.errors import BudgetError, ConfigError
 from mu2net.nn.precision import choose_device
 from mu2net.nn.roots import backbone_from_config
 from mu2net.search import cycle
+from mu2net.search.allotment import Allotment
 from mu2net.search.arithmetic import path_compute
 from mu2net.search.budget import Budget, ChildBudget, Plan
 from mu2net.search.clock import Clock
@@ -343,6 +344,16 @@ class TestResume:
         lab.watch = lambda event: None
         lab.resume("one", Budget(children=4))
         assert snapshot(lab.store, "one") == snapshot(whole.store, "one")
+
+    def test_a_generation_that_others_followed_is_not_extended(self, lab, monkeypatch):
+        lab.watch = killer(ChildRecorded, 3)
+        with pytest.raises(Killed):
+            lab.cycle("one", Budget(children=4), generation_size=2).run()
+        monkeypatch.setattr(Allotment, "size", lambda self, history, stage=None: 3 if len(history) < 5 else 0)
+        lab.watch = lambda event: None
+        lab.resume("one", Budget(children=4))
+        found = [path.id.removeprefix("one/0/") for path in lab.store.history("one")]
+        assert found == ["0/0", "0/1", "1/0", "1/1", "1/2"]
 
     def test_recorded_children_are_published_once_the_time_is_over(self, lab):
         lab.executor, lab.watch = LastFirst(lab.store), killer(ChildRecorded, 1)

@@ -147,6 +147,19 @@ def test_slots_that_differ_later_are_shared_up_to_there(prefix_of, job, source, 
     assert ran.count("block_00") == 1  # by the comparison alone
 
 
+def test_a_prefix_contains_those_that_it_begins_with(prefix_of, job, source, vit):
+    lower, higher = job("low", "block_01", "norm"), job("high", "norm")
+    other = source.add({name: value + 1 for name, value in vit.random(lower.proposal.slots[2].slot, 9).items()})
+    plans = [replace(p, digest=other) if p.slot.name == "block_00" else p for p in higher.proposal.slots]
+    elsewhere = prefix_of(replace(higher, proposal=replace(higher.proposal, slots=tuple(plans))))
+    lower, higher = prefix_of(lower), prefix_of(higher)
+    assert higher.contains(lower)
+    assert not lower.contains(higher)
+    assert not higher.contains(higher)
+    assert elsewhere.depth == higher.depth
+    assert not elsewhere.contains(lower), "another block lies at its bottom"
+
+
 def test_a_prefix_without_a_block_is_not_kept(prefix_of, job, reader, cache, tmp_path):
     prefix = prefix_of(job("a", "block_00"))
     Prefixes(cache).activation(prefix, TrainBatches(reader, 4, (0,)).batch(0))

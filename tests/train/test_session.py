@@ -328,7 +328,14 @@ def test_a_child_that_trains_nothing_is_an_error(group, job, source):
 
 def test_children_with_seconds_train_for_different_numbers_of_steps(group, job, source, monkeypatch):
     lengths = {"deep": Length(2, 2), "top": Length(2, 9), "head": Length(1, 30)}
-    monkeypatch.setattr(Pace, "length", lambda self, child, measured: lengths[child.id])
+    seconds = {name: float(number) for number, name in enumerate(lengths)}
+    by_seconds = {seconds[name]: length for name, length in lengths.items()}
+
+    def measure(self, child, *_):
+        return Measured(StepCost(0.0), StepCost(0.0), seconds[child.id])
+
+    monkeypatch.setattr(Pace, "measure", measure)
+    monkeypatch.setattr(Pace, "length", lambda self, measured: by_seconds[measured.seconds])
     jobs = [job("deep", "patch_embed"), job("top", "block_02", "norm"), job("head")]
     config = TrainConfig(4, 10_000, batch_size=8, evaluation_batch_size=8, seconds=5.0)
     together = train_group(group(*jobs, config=config), source)
@@ -435,7 +442,7 @@ def test_children_of_the_same_work_are_measured_once(group, job, source, monkeyp
         return Measured(StepCost(0.0), StepCost(0.0), len(measured))
 
     monkeypatch.setattr(Pace, "measure", measure)
-    monkeypatch.setattr(Pace, "length", lambda self, child, measured: Length(1, measured.seconds))
+    monkeypatch.setattr(Pace, "length", lambda self, measured: Length(1, measured.seconds))
     jobs = [job("one", "norm"), job("two", "norm"), job("deep", "block_02", "norm")]
     trained = train_group(group(*jobs, config=TrainConfig(1, 100, batch_size=8, seconds=5.0)), source)
     assert measured == [("deep", 1, 1, []), ("one", 2, 2, ["deep"])], "the shortest trunk first: it is a part of others"
@@ -463,7 +470,7 @@ def test_a_child_passes_over_the_images_that_it_was_limited_to(
     costs = Measured(StepCost(0.001, fill_seconds, 5), StepCost(0.0), 5.0)
     monkeypatch.setattr(Pace, "measure", lambda *_: costs)
     monkeypatch.setattr(Pace, "num_images", lambda self, measured: 16)
-    monkeypatch.setattr(Pace, "length", lambda self, child, measured: Length(1, 6))
+    monkeypatch.setattr(Pace, "length", lambda self, measured: Length(1, 6))
     config = TrainConfig(1, 10**6, batch_size=8, evaluation_batch_size=8, seconds=5.0, passes=3)
     seen = []
     for generation in (0, 1):
@@ -494,16 +501,14 @@ def test_trunks_that_are_parts_of_each_other_are_computed_once_and_paid_for_equa
 
     monkeypatch.setattr(Pace, "measure", measure)
     monkeypatch.setattr(Pace, "num_images", lambda self, measured: totals.append(measured) or 16)
-    monkeypatch.setattr(
-        Pace, "length", lambda self, child, measured: charged.append((child.id, measured.step)) or Length(1, 6)
-    )
+    monkeypatch.setattr(Pace, "length", lambda self, measured: charged.append(measured.step) or Length(1, 6))
     jobs = [job("high", "block_02", "norm", **PLAIN), job("low", "block_01", "norm", **PLAIN)]
     config = TrainConfig(1, 10**6, batch_size=8, evaluation_batch_size=8, seconds=5.0, passes=3)
     prefixes = Prefixes(ActivationCache(tmp_path, 10**9))
     trained = train_group(group(*jobs, config=config), source, prefixes=prefixes)
     assert [child.metrics.extra["train_images"] for child in trained] == [16, 16]
     assert totals == [Measured(StepCost(0.002, 9.0, 5), StepCost(0.0), 10.0)]
-    assert charged == [(name, StepCost(0.001, 4.5, 5)) for name in ("low", "high")]
+    assert charged == [StepCost(0.001, 4.5, 0)] * 2, "what they will see is filled already"
     assert prefixes.slots_run == 4 * (2 + 3)
 
 

@@ -232,13 +232,15 @@ class Cycle:
     ) -> list[Proposal]:
         """Return the next generation; none where the cycle is over.
 
-        A generation that is partly recorded reaches at least to its last recorded child.
+        A generation that is partly recorded reaches at least to its last recorded child; one that others followed, just
+        to there.
         """
         generation = f"{self._prefix()}{population.generation}/"
+        numbers = [int(identity.removeprefix(self._prefix()).split("/")[0]) for identity in recorded]
         done = [int(identity.removeprefix(generation)) for identity in recorded if identity.startswith(generation)]
         fitting = (
             0
-            if self._is_over()
+            if self._is_over() or max(numbers, default=0) > population.generation
             else self._allotment.size([child.path for child in history], self._agent.stage(population))
         )
         size = max(fitting, max(done, default=-1) + 1)

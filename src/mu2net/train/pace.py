@@ -57,8 +57,8 @@ class Measured:
 def share_filling(costs: Sequence[Measured]) -> list[Measured]:
     """Return what children cost that divide the time for their trunks equally, as it is counted when they train.
 
-    The trunk of one may be a part of another's: then it was measured for the first alone. What is never kept stays with
-    the child whose it is.
+    The trunk of one may be a part of another's: then it was measured for the first alone. Activations of one may be
+    known already. What is never kept stays with the child whose it is.
 
     Args:
         costs: What each of them costs by itself; at least one.
@@ -74,11 +74,13 @@ def share_filling(costs: Sequence[Measured]) -> list[Measured]:
 
 
 def _filled(cost: StepCost, costs: Sequence[StepCost]) -> StepCost:
-    kept = [other for other in costs if other.num_missing is not None]
+    """Return the cost with an equal part of what all fill, over as many steps as the one that misses most."""
     if cost.num_missing is None:
         return cost
-    fill = sum(other.fill_seconds for other in kept) / len(kept)
-    return replace(cost, fill_seconds=fill, num_missing=max(other.num_missing or 0 for other in kept))
+    kept = [(other.fill_seconds, other.num_missing) for other in costs if other.num_missing is not None]
+    most = max(missing for _, missing in kept)
+    everything = sum(seconds * missing for seconds, missing in kept)
+    return replace(cost, fill_seconds=everything / (len(kept) * most) if most else 0.0, num_missing=most)
 
 
 @dataclass(frozen=True)
@@ -141,17 +143,13 @@ class Pace:
         images = num_images(once, often, dearness, everything)
         return everything if images >= everything else max(1, int(images / size)) * size
 
-    def length(self, child: ChildRun, measured: Measured) -> Length:
-        """Return the longest training of a child that fits its time.
+    def length(self, measured: Measured) -> Length:
+        """Return the longest training that fits a child's time.
 
         Args:
-            child: The child.
             measured: What it costs.
         """
-        size, reader = self.batches.batch_size, self.batches.reader
-        missing = self.prefixes.missing(child.prefix, reader, self.batches.pool, size)
-        step = replace(measured.step, num_missing=None if missing is None else -(-missing // size))
-        return fit_length(measured.seconds, step, measured.validation, self._longest)
+        return fit_length(measured.seconds, measured.step, measured.validation, self._longest)
 
     def common_length(self, children: Sequence[ChildRun], seconds: float) -> Length:
         """Return the longest training that fits some seconds when all children take it together.
@@ -177,6 +175,8 @@ class Pace:
     ) -> tuple[StepCost, StepCost, float]:
         """Return what a step and a validation of a child cost, and the seconds that the measurement took."""
         started, state = self.now(), child.learner.state(child.place)
+        if self.prefixes.missing(child.prefix, self.batches.reader, self.batches.pool, self.batches.batch_size) is None:
+            below = ()  # what is never kept is computed whole once the others have ended
         step = self._step_cost(child, sharers, started + MEASURED_SHARE * seconds, below)
         validation = self._validation_cost(child, sharers, below)
         child.learner.restore(child.place, state)

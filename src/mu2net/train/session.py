@@ -169,13 +169,16 @@ class _Session:
                 measured[work] = self._pace.measure(child, its_seconds, sharing, companions[work], below)
             self._reporter.batch("prepare", -1, number + 1, len(children))
         costs = share_filling([measured[work] for work in works])
-        images, spent = self._pace.num_images(reduce(operator.add, costs)), 0.0
+        images = self._pace.num_images(reduce(operator.add, costs))
         if images < self._batches.num_images:
             per_batch = sum(cost.step.fill_seconds for cost in costs)
             images, spent = self._fill(children, images, per_batch * images / self._batches.batch_size)
             self._batches = self._batches.limited(images)
+            costs = [
+                replace(cost, step=replace(cost.step, num_missing=0), seconds=cost.seconds - spent) for cost in costs
+            ]
         for child, cost in zip(children, costs, strict=True):
-            child.length = self._pace.length(child, replace(cost, seconds=cost.seconds - spent))
+            child.length = self._pace.length(cost)
 
     def _fill(self, children: Sequence[ChildRun], images: int, seconds: float) -> tuple[int, float]:
         """Compute what enters the trained slots for the images that will be seen, before anybody plans with them.

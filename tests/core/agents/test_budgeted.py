@@ -7,15 +7,17 @@ import pytest
 from mu2net.core.agents import make_agent
 from mu2net.core.agents.base import Trained
 from mu2net.core.agents.budgeted import (
+    DEPTH_EXAMPLES,
     LEAST_PROBED,
     MAX_TRUNKS,
+    NUM_VALIDATIONS,
     PARAMETER_BOUND,
     PROBED_IMAGES,
     STEP_OVERHEAD,
     TRUNK_SHARE,
     Window,
+    neighbours,
     standard_error,
-    window,
 )
 from mu2net.core.outlook import Outlook
 from mu2net.core.population import Population
@@ -94,7 +96,7 @@ LAST_BLOCK_IS_CHEAP = {"depth": 12, "flops": 1150, "block_flops": (*[100] * 11, 
     ("passes", "first", "count"),
     [
         (1e6, ["block_06", "block_07", "block_08"], 4),
-        (10_000, ["block_08", "block_09", "block_10"], 3),  # fewer than 30,000 examples of the lowest one
+        (10_000, ["block_08", "block_09", "block_10"], 3),  # fewer than 20,000 examples of the lowest one
         (5000, ["block_10", "block_11"], 1),
         (4000, ["block_11"], 5),  # about 9,700 examples of the last two: of none enough
         (0, ["block_06", "block_07", "block_08"], 5),  # a cycle that is resumed when its time is over
@@ -137,13 +139,14 @@ LAST_BLOCKS = [(["block_08"], 9), (["block_07"], 8), (["block_09"], 10)]
 
 
 @pytest.mark.parametrize(
-    ("passes", "workers", "count"), [(0, 1, 1), (2500, 1, 1), (5000, 1, 2), (3500, 2, 2), (5000, 2, 3), (1e6, 1, 3)]
+    ("passes", "workers", "count"),
+    [(0, 1, 1), (2500, 1, 1), (6500, 1, 1), (9000, 1, 2), (0, 2, 2), (1e6, 2, 2), (1e6, 1, 3), (0, 4, 3)],
 )
 def test_as_many_depths_are_compared_as_time_lets_learn(shallow_agent, start, passes, workers, count):
     population = replace(start(), outlook=Outlook(passes, 2000, workers))
     stage = shallow_agent.stage(population)
     assert (stage.children, stage.share) == (count, 1.0)
-    assert (stage.examples is not None) == (count == 3), "where all are affordable the rest is for windows"
+    assert stage.examples == DEPTH_EXAMPLES // NUM_VALIDATIONS
     children = shallow_agent.propose(population, generator(0), count)
     assert [(trained(child), child.hparams["num_layers"]) for child in children] == LAST_BLOCKS[:count]
     for child in children:
@@ -152,7 +155,7 @@ def test_as_many_depths_are_compared_as_time_lets_learn(shallow_agent, start, pa
         assert child.measures_statistics
 
 
-def test_a_lower_depth_affords_more_examples(shallow_agent):
+def test_the_last_block_costs_next_to_nothing_at_every_depth(shallow_agent):
     below, step = shallow_agent._cost(shallow_agent.depths()[1])
     assert below == pytest.approx((1150 - 410) / 1150)
     assert step == pytest.approx(0.5 * 3 * 10 / 1150 + STEP_OVERHEAD)
@@ -168,23 +171,65 @@ def test_a_lower_depth_affords_more_examples(shallow_agent):
 
 
 def test_the_best_depth_goes_on_where_no_window_fits(build, shallow, shallow_agent, start):
-    population = replace(start(), outlook=Outlook(5000, 2000))
+    population = replace(start(), outlook=Outlook(9000, 2000))
     _, after = advance(build, shallow, shallow_agent, population, 0.5, 0.6)
     after = replace(after, outlook=Outlook(600, 2000))
-    assert shallow_agent.stage(after).children is None
+    assert shallow_agent.stage(after).children == 1
     (child,) = shallow_agent.propose(after, generator(0), 1)
     assert (child.parent_id, trained(child), child.hparams["num_layers"]) == ("a/0/0/1", ["block_07"], 8)
 
 
 def test_nothing_goes_on_where_time_affords_a_few_steps_alone(shallow, shallow_agent, build, start):
-    """A step of the last block costs 0.023 passes: 300 passes are about 10,000 examples, 400 are 14,000."""
-    _, after = advance(build, shallow, shallow_agent, replace(start(), outlook=Outlook(5000, 2000)), 0.5, 0.6)
-    short, enough = (replace(after, outlook=Outlook(passes, 2000)) for passes in (300, 400))
+    """A step of the last block costs 0.033 passes: 400 passes are about 10,000 examples, 600 are 14,500."""
+    _, after = advance(build, shallow, shallow_agent, replace(start(), outlook=Outlook(9000, 2000)), 0.5, 0.6)
+    short, enough = (replace(after, outlook=Outlook(passes, 2000)) for passes in (400, 600))
     assert shallow_agent.stage(short).children == 0
-    assert shallow_agent.stage(enough).children is None
+    assert shallow_agent.stage(enough).children == 1
+    assert shallow_agent.stage(replace(enough, outlook=Outlook(600, 2000, workers=2))).children == 2
+    assert shallow_agent.stage(replace(short, outlook=Outlook(400, 300))).children == 1, (
+        "9,000 examples are thirty passes"
+    )
     (child,) = shallow_agent.propose(short, generator(0), 1)
     assert child.parent_id == "a/0/0/1", "a cycle that is resumed repeats what it drew"
     assert shallow_agent.stage(replace(after, outlook=None)).children is None
+
+
+@pytest.mark.parametrize("agent_name", ["freeze:8", "finetune"])
+@pytest.mark.parametrize("passes", [0, 100, 2000, 9500])
+@pytest.mark.parametrize("can_drop", [True, False])
+def test_a_cycle_trains_something_whatever_earlier_cycles_trained(build, start, agent_name, passes, can_drop):
+    anatomy = build.vit(**{**LAST_BLOCK_IS_CHEAP, "min_layers": 1 if can_drop else 12})
+    root = build.root(anatomy)
+    frozen = 10 if agent_name == "freeze:8" else 0
+    own = build.path(anatomy, "a/0/0/0", shared=root.components[:frozen], agent=agent_name)
+    population = Population.start("a", root, [own], {own.id: own})
+    agent = make_agent("budgeted", anatomy, build.scoring(anatomy))
+    outlook = Outlook(passes, 50_000)
+    assert agent.stage(replace(population, outlook=outlook)).children == 1
+    (child,) = agent.propose(replace(population, outlook=outlook), generator(0), 1)
+    assert trained(child)
+
+
+def test_what_a_path_trained_decides_what_a_step_of_it_costs(shallow, shallow_agent):
+    """Nothing is known of the trunk of an earlier cycle, nor is there one where the stem was trained."""
+    stem = Window(("patch_embed", "block_11", "head"), 12)
+    assert shallow_agent._cost(stem) == (pytest.approx(40 / 1150), pytest.approx(0.5 * 3 * 1110 / 1150 + STEP_OVERHEAD))
+    adapter = Window(("adapter_10", "head"), 12)
+    assert shallow_agent._cost(adapter)[0] == pytest.approx(1040 / 1150)
+    head = Window(("head",), 12)
+    assert shallow_agent._cost(head)[0] == pytest.approx(1140 / 1150)
+
+
+def test_every_worker_gets_a_window_of_its_own(build, start):
+    """Time affords enough of the last two blocks alone: a second worker tries another window, not the same again."""
+    anatomy = build.vit(**LAST_BLOCK_IS_CHEAP)
+    agent = make_agent("budgeted", anatomy, build.scoring(anatomy))
+    for workers in (1, 2):
+        population = replace(start(), outlook=Outlook(5000, 2000, workers))
+        assert agent.stage(population).children == workers
+        windows = [tuple(trained(child)) for child in agent.propose(population, generator(0), workers)]
+        assert windows[0] == ("block_10", "block_11")
+        assert len(set(windows)) == workers
 
 
 def test_a_continuation_that_is_as_good_is_not_published(build, shallow, shallow_agent, start):
@@ -264,7 +309,7 @@ def test_trunks_are_compared_only_where_time_shows_each_enough_images(build, dee
 def test_windows_are_bounded_neighbours(build, deep):
     root = build.root(deep)
     for first in range(15):
-        slots = window(deep, root, first)
+        slots = neighbours(deep, root, first)
         size = sum(root.component(slot).num_params for slot in slots)
         assert size <= max(PARAMETER_BOUND * deep.num_params, root.component(slots[0]).num_params)
         assert slots[0] == f"block_{min(first, 11):02d}"
@@ -274,7 +319,7 @@ def test_windows_are_bounded_neighbours(build, deep):
 
 def test_a_slot_that_is_larger_than_the_bound_is_a_window_alone(build):
     small = build.vit(depth=2)
-    assert window(small, build.root(small), 0) == ("block_00",)
+    assert neighbours(small, build.root(small), 0) == ("block_00",)
 
 
 def test_trunks_of_earlier_tasks_are_compared_by_their_heads(build, deep, agent, start):

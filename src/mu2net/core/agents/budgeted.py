@@ -33,7 +33,7 @@ from math import ceil
 import numpy as np
 
 from mu2net.core.agents.base import PASSES, BaseAgent, Stage
-from mu2net.core.anatomy import HEAD, Anatomy, block_slot
+from mu2net.core.anatomy import HEAD, Anatomy, adapter_slot, block_slot
 from mu2net.core.mutation import ChildDraw
 from mu2net.core.outlook import Outlook
 from mu2net.core.path import Path
@@ -47,11 +47,14 @@ PARAMETER_BOUND = 0.25
 DEPTHS = (0.75, 0.67, 0.83)
 """Blocks that are left, as a share of those of the root, in the order in which they are tried."""
 
-ENOUGH_TO_TELL = 50_000
+ENOUGH_TO_TELL = 75_000
 """Training examples of each depth, about, without which fewer depths are compared: with less, the order misleads."""
 
-DEPTH_EXAMPLES = 100_000
-"""Training examples of each depth at most, about, where time affords all of them: then windows bring more."""
+DEPTH_EXAMPLES = 120_000
+"""Training examples of each depth at most, about: more bring less than windows do."""
+
+MOST_PASSES = 30
+"""Passes over all images that a child makes at most: no child needs more examples than these."""
 
 DEPTH_PASSES = 4
 """Passes over the images that depths see, at least, where new images are far dearer than known ones."""
@@ -69,10 +72,10 @@ WINDOW_STARTS = {0.7: 12_000, 0.55: 12_000, 0.85: 12_000}
 """Where windows begin, as a share of the depth, in the order in which they are tried; and the training examples that
 each needs, about: with fewer, a cheaper window learns more."""
 
-LOW_START = {0.5: 30_000}
+LOW_START = {0.5: 20_000}
 """The same of the window that comes before them where no layer can be dropped: a lower one holds more blocks."""
 
-STEP_OVERHEAD = 0.01
+STEP_OVERHEAD = 0.02
 """What a training step costs beside its FLOPs, per example, in forward passes: reading activations, the optimiser."""
 
 PLANNED_SHARE = 0.8
@@ -161,17 +164,20 @@ class Budgeted(BaseAgent):
         return True
 
     def stage(self, population: Population) -> Stage | None:
-        """Return a child for every trunk; then a whole generation with all that is left, again and again."""
+        """Return a child for every trunk; then depths with all that is left, or one child for each worker at a time.
+
+        Where nothing is worth the time that is left, the cycle ends.
+        """
         if self._compares(population):
             trunks = len(self.trunks(population))
             share = TRUNK_SHARE * trunks
             return Stage(trunks, share, 1, PROBED_IMAGES, examples=PROBE_EXAMPLES, is_comparison=True, passes=PASSES)
-        depths = self._untried_depths(population)
-        if not depths:
-            size = None if self._pairs(population) else 0
-            return Stage(size, 1.0, NUM_VALIDATIONS, passes=PASSES, least=WORTHWHILE)
-        enough = ceil(DEPTH_EXAMPLES / NUM_VALIDATIONS) if len(depths) == len(self.depths()) else None
-        return Stage(len(depths), 1.0, NUM_VALIDATIONS, examples=enough, passes=DEPTH_PASSES, least=WORTHWHILE)
+        depths, outlook = self._race(population), population.outlook
+        if depths:
+            most = ceil(DEPTH_EXAMPLES / NUM_VALIDATIONS)
+            return Stage(len(depths), 1.0, NUM_VALIDATIONS, examples=most, passes=DEPTH_PASSES, least=WORTHWHILE)
+        size = None if outlook is None else min(len(self._pairs(population)), outlook.workers)
+        return Stage(size, 1.0, NUM_VALIDATIONS, passes=PASSES, least=WORTHWHILE)
 
     def propose(self, population: Population, rng: np.random.Generator, n: int) -> list[Proposal]:
         """Return the children of the generation; which one child is does not depend on how many follow it."""
@@ -202,8 +208,8 @@ class Budgeted(BaseAgent):
     def windows(self, root: Path, outlook: Outlook | None = None) -> list[Window]:
         """Return the windows in the order in which they are tried.
 
-        Those of which the time left affords enough examples, in their usual order; where it does so of none, all of
-        them and the last block alone, the one that affords most first.
+        Those of which the time left affords enough examples, in their usual order; then, only where these are fewer
+        than children that train at the same time, the others and the last block alone, the one that affords most first.
 
         Args:
             root: The root path, whose components tell what a copy of a slot costs.
@@ -212,9 +218,12 @@ class Budgeted(BaseAgent):
         depth, enough = max(self._layers), self._window_starts(root)
         if outlook is None or not self.anatomy.block_flops:
             return list(enough)
-        affordable = [its for its, least in enough.items() if self._examples([its], outlook) >= least]
-        found = dict.fromkeys([*enough, self._window(root, depth - 1)])
-        return affordable or sorted(found, key=lambda its: -self._examples([its], outlook))
+        affordable = [window for window, least in enough.items() if self._affords(window, outlook, least)]
+        if len(affordable) >= outlook.workers:
+            return affordable
+        others = dict.fromkeys([*enough, self._window(root, depth - 1)])
+        rest = [window for window in others if window not in affordable]
+        return affordable + sorted(rest, key=lambda window: -self._examples([window], outlook))
 
     def trunks(self, population: Population) -> list[Path]:
         """Return the root and the newest paths of other tasks, one path for each different trunk."""
@@ -236,18 +245,25 @@ class Budgeted(BaseAgent):
         step = together * sum(step for _, step in costs) / len(windows)
         return outlook.examples(max(below for below, _ in costs), step, PLANNED_SHARE, passes)
 
+    def _affords(self, window: Window, outlook: Outlook, enough: int) -> bool:
+        """Return whether the time left affords so many examples of a window, or as many as a child may see."""
+        return self._examples([window], outlook) >= min(enough, MOST_PASSES * outlook.num_train)
+
     def _cost(self, window: Window) -> tuple[float, float]:
         """Return the cost of the frozen slots below a window, and of a training step, in passes of the whole network.
 
         The last block of a vision transformer computes the class token alone, at whatever depth it is.
         """
-        total, blocks = self.anatomy.flops, self.anatomy.block_flops
+        total, blocks, names = self.anatomy.flops, self.anatomy.block_flops, set(window.slots)
         kept = [*blocks[: window.num_layers - 1], blocks[-1]]
-        trained = [index for index in range(len(kept)) if block_slot(index).name in window.slots] or [len(kept) - 1]
-        above = sum(kept[trained[-1] + 1 :])
+        places = range(len(kept))
+        trained = [index for index in places if names & {block_slot(index).name, adapter_slot(index).name}]
+        if names & {slot.name for slot in self.anatomy.stem}:
+            trained.insert(0, 0)
+        first, last = (trained[0], trained[-1]) if trained else (places[-1], places[-1])
         seen = 1.0 - float(self.space["patch_drop_rate"].default) if self.anatomy.has_patches else 1.0
-        step = seen * (3 * sum(kept[trained[0] : trained[-1] + 1]) + 2 * above) / total + STEP_OVERHEAD
-        return (total - sum(blocks[trained[0] :])) / total, step
+        step = seen * (3 * sum(kept[first : last + 1]) + 2 * sum(kept[last + 1 :])) / total + STEP_OVERHEAD
+        return (total - sum(blocks[first:])) / total, step
 
     def _best_trunk(self, root: Path, heads: Sequence[Path]) -> Path:
         """Return the best head; one on the root's trunk, unless the best is better by more than a standard error.
@@ -295,7 +311,7 @@ class Budgeted(BaseAgent):
     def _window(self, root: Path, start: int) -> Window:
         """Return the window that begins at a block, of the most blocks that a child may have."""
         depth = max(self._layers)
-        names = window(self.anatomy, root, min(start, depth - 1))
+        names = neighbours(self.anatomy, root, min(start, depth - 1))
         dropped = {block_slot(index).name for index in range(depth, self.anatomy.depth)}
         return Window(tuple(name for name in names if name not in dropped), depth)
 
@@ -304,24 +320,30 @@ class Budgeted(BaseAgent):
         return [path for path in self.ranked(population) if not self._is_head(path)]
 
     def _pairs(self, population: Population) -> list[tuple[Path, Window | None]]:
-        """Return the children that are worth their time: a parent each, and what is trained, ``None`` to continue."""
+        """Return the children that are worth their time: a parent each, and what is trained, ``None`` to continue.
+
+        While the cycle has trained no more than heads there is one in any case.
+        """
         heads = [path for path in self.ranked(population) if self._is_head(path)]
         parent = self._best_trunk(population.root, heads) if heads else self.trunks(population)[0]
-        windows = self._untried_depths(population) or self._untried_windows(population)
+        windows = self._race(population) or self._untried_windows(population)
         pairs: list[tuple[Path, Window | None]] = [(parent, window) for window in windows]
-        return pairs + [(path, None) for path in self._windowed(population) if self._is_continued(population, path)]
+        continued = self._windowed(population)
+        pairs += [(path, None) for path in continued if self._is_continued(population, path)]
+        is_first = population.generation == 0 or (population.generation == 1 and bool(heads))
+        return pairs or ([(path, None) for path in continued] if is_first else [])
 
     def _is_continued(self, population: Population, path: Path) -> bool:
         """Return whether the time left affords enough examples to continue a path: a few steps only disturb it.
 
-        What lies below its window was computed when it trained.
+        What lies below its window was computed when it trained, unless that was in an earlier cycle.
         """
         outlook = population.outlook
         if outlook is None or not self.anatomy.block_flops:
             return True
-        window = Window(tuple(self._trained(path)), int(path.hparams["num_layers"]))
-        _, step = self._cost(window)
-        return outlook.examples(0.0, step, PLANNED_SHARE) >= ENOUGH_TO_CONTINUE
+        below, step = self._cost(Window(tuple(self._trained(path)), int(path.hparams["num_layers"])))
+        examples = outlook.examples(below if population.generation == 0 else 0.0, step, PLANNED_SHARE, PASSES)
+        return examples >= min(ENOUGH_TO_CONTINUE, MOST_PASSES * outlook.num_train)
 
     def _below_depth(self, population: Population) -> list[Window]:
         """Return the windows that end at the best depth and keep to the bound on parameters."""
@@ -338,17 +360,20 @@ class Budgeted(BaseAgent):
         """Return the slots that every path of the task has trained, without those that all train."""
         return [self._trained(path) - self._forced for path in population.own]
 
-    def _untried_depths(self, population: Population) -> list[Window]:
-        """Return the depths to compare next: as many as the time left lets learn, and one at first in any case."""
-        outlook = population.outlook
-        if outlook is None:
+    def _race(self, population: Population) -> list[Window]:
+        """Return the depths that are compared side by side, before the task has trained anything else than heads.
+
+        As many as the time left lets learn, the same number for every worker; otherwise one for each of them.
+        """
+        outlook, depths = population.outlook, self.depths()
+        if outlook is None or not depths or any(self._tried(population)):
             return []
-        tried = self._tried(population)
-        depths = [its for its in self.depths() if set(its.slots) not in tried]
-        for number in range(len(depths), 0, -1):
-            if self._examples(depths[:number], outlook, DEPTH_PASSES) >= ENOUGH_TO_TELL:
+        enough = min(ENOUGH_TO_TELL, MOST_PASSES * outlook.num_train)
+        for number in range(len(depths), outlook.workers, -1):
+            is_even = number % outlook.workers == 0
+            if is_even and self._examples(depths[:number], outlook, DEPTH_PASSES) >= enough:
                 return depths[:number]
-        return [] if any(tried) else depths[:1]
+        return depths[: outlook.workers]
 
     def _untried_windows(self, population: Population) -> list[Window]:
         """Return the windows that no child of the task has trained; after the first, only those that time affords.
@@ -357,23 +382,26 @@ class Budgeted(BaseAgent):
         """
         tried, outlook = self._tried(population), population.outlook
         if outlook is not None and self.depths():
-            below = [its for its in self._below_depth(population) if set(its.slots) not in tried]
-            return [its for its in below if self._examples([its], outlook) >= ENOUGH_BELOW_DEPTH]
-        windows = [its for its in self.windows(population.root, outlook) if set(its.slots) - self._forced not in tried]
+            enough = dict.fromkeys(self.depths(), ENOUGH_TO_TELL)
+            enough |= dict.fromkeys(self._below_depth(population), ENOUGH_BELOW_DEPTH)
+            windows = list(enough)
+        else:
+            enough, windows = self._window_starts(population.root), self.windows(population.root, outlook)
+        windows = [window for window in windows if set(window.slots) - self._forced not in tried]
         if outlook is None or not self.anatomy.block_flops or not any(tried):
             return windows
-        enough = self._window_starts(population.root)
-        return [its for its in windows if its in enough and self._examples([its], outlook) >= enough[its]]
+        return [window for window in windows if window in enough and self._affords(window, outlook, enough[window])]
 
-    def _child(self, population: Population, parent: Path, its: Window | None, rng: np.random.Generator) -> Proposal:
+    def _child(self, population: Population, parent: Path, window: Window | None, rng: np.random.Generator) -> Proposal:
         """Return a child of a parent that trains a window, or what its parent trained, and what the method demands."""
-        draw = ChildDraw(population, self.anatomy, self.space, parent, Chosen(its.slots if its else ()), rng)
+        draw = ChildDraw(population, self.anatomy, self.space, parent, Chosen(window.slots if window else ()), rng)
         defaults = self.space.defaults()
         draw.set_hparams({name: defaults[name] for name in self.space if name.startswith(("ds_", "opt_", "patch_"))})
-        if its is not None:
-            draw.set_hparams({"num_layers": its.num_layers})
+        if window is not None:
+            draw.set_hparams({"num_layers": window.num_layers})
         origin: Origin = "own" if parent.task == population.task else "seed"
-        return draw.propose(origin, adds_adapters=False, inherits_momentum=True, measures_statistics=its is not None)
+        is_measured = window is not None
+        return draw.propose(origin, adds_adapters=False, inherits_momentum=True, measures_statistics=is_measured)
 
 
 def standard_error(path: Path) -> float:
@@ -390,7 +418,7 @@ def standard_error(path: Path) -> float:
     return float(np.sqrt(share * (1.0 - share) / (number + 1)))
 
 
-def window(anatomy: Anatomy, root: Path, start: int) -> tuple[str, ...]:
+def neighbours(anatomy: Anatomy, root: Path, start: int) -> tuple[str, ...]:
     """Return the names of neighbouring slots from a block upwards, as many as the bound on parameters allows.
 
     Args:
