@@ -11,14 +11,11 @@ from mu2net.core.agents.budgeted import (
     LEAST_PROBED,
     MAX_TRUNKS,
     NUM_VALIDATIONS,
-    PARAMETER_BOUND,
     PROBED_IMAGES,
-    STEP_OVERHEAD,
     TRUNK_SHARE,
-    Window,
-    neighbours,
     standard_error,
 )
+from mu2net.core.agents.windows import Window
 from mu2net.core.outlook import Outlook
 from mu2net.core.population import Population
 from mu2net.core.rng import generator
@@ -155,21 +152,6 @@ def test_as_many_depths_are_compared_as_time_lets_learn(shallow_agent, start, pa
         assert child.measures_statistics
 
 
-def test_the_last_block_costs_next_to_nothing_at_every_depth(shallow_agent):
-    below, step = shallow_agent._cost(shallow_agent.depths()[1])
-    assert below == pytest.approx((1150 - 410) / 1150)
-    assert step == pytest.approx(0.5 * 3 * 10 / 1150 + STEP_OVERHEAD)
-    last = Window(("block_11",), 12)
-    assert shallow_agent._cost(last) == (pytest.approx((1150 - 10) / 1150), pytest.approx(step))
-    whole = Window(("block_10", "block_11"), 12)
-    assert shallow_agent._cost(whole) == (
-        pytest.approx(1040 / 1150),
-        pytest.approx(0.5 * 3 * 110 / 1150 + STEP_OVERHEAD),
-    )
-    frozen = Window(("block_10",), 12)
-    assert shallow_agent._cost(frozen)[1] == pytest.approx(0.5 * (3 * 100 + 2 * 10) / 1150 + STEP_OVERHEAD)
-
-
 def test_the_best_depth_goes_on_where_no_window_fits(build, shallow, shallow_agent, start):
     population = replace(start(), outlook=Outlook(9000, 2000))
     _, after = advance(build, shallow, shallow_agent, population, 0.5, 0.6)
@@ -208,16 +190,6 @@ def test_a_cycle_trains_something_whatever_earlier_cycles_trained(build, start, 
     assert agent.stage(replace(population, outlook=outlook)).children == 1
     (child,) = agent.propose(replace(population, outlook=outlook), generator(0), 1)
     assert trained(child)
-
-
-def test_what_a_path_trained_decides_what_a_step_of_it_costs(shallow, shallow_agent):
-    """Nothing is known of the trunk of an earlier cycle, nor is there one where the stem was trained."""
-    stem = Window(("patch_embed", "block_11", "head"), 12)
-    assert shallow_agent._cost(stem) == (pytest.approx(40 / 1150), pytest.approx(0.5 * 3 * 1110 / 1150 + STEP_OVERHEAD))
-    adapter = Window(("adapter_10", "head"), 12)
-    assert shallow_agent._cost(adapter)[0] == pytest.approx(1040 / 1150)
-    head = Window(("head",), 12)
-    assert shallow_agent._cost(head)[0] == pytest.approx(1140 / 1150)
 
 
 def test_every_worker_gets_a_window_of_its_own(build, start):
@@ -304,22 +276,6 @@ def test_trunks_are_compared_only_where_time_shows_each_enough_images(build, dee
     (first, second) = agent.propose(population, generator(0), 2)
     assert (first.parent_id, second.parent_id) == ("root", other.id if is_compared else "root")
     assert (trained(first) == []) == is_compared
-
-
-def test_windows_are_bounded_neighbours(build, deep):
-    root = build.root(deep)
-    for first in range(15):
-        slots = neighbours(deep, root, first)
-        size = sum(root.component(slot).num_params for slot in slots)
-        assert size <= max(PARAMETER_BOUND * deep.num_params, root.component(slots[0]).num_params)
-        assert slots[0] == f"block_{min(first, 11):02d}"
-        names = [component.slot.name for component in root.components]
-        assert list(slots) == names[names.index(slots[0]) :][: len(slots)]
-
-
-def test_a_slot_that_is_larger_than_the_bound_is_a_window_alone(build):
-    small = build.vit(depth=2)
-    assert neighbours(small, build.root(small), 0) == ("block_00",)
 
 
 def test_trunks_of_earlier_tasks_are_compared_by_their_heads(build, deep, agent, start):

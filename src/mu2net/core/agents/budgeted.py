@@ -33,16 +33,14 @@ from math import ceil
 import numpy as np
 
 from mu2net.core.agents.base import PASSES, BaseAgent, Stage
-from mu2net.core.anatomy import HEAD, Anatomy, adapter_slot, block_slot
+from mu2net.core.agents.windows import PARAMETER_BOUND, PLANNED_SHARE, Window, WindowCost, neighbours
+from mu2net.core.anatomy import HEAD, block_slot
 from mu2net.core.mutation import ChildDraw
 from mu2net.core.outlook import Outlook
 from mu2net.core.path import Path
 from mu2net.core.population import Population
 from mu2net.core.proposal import Origin, Proposal
 from mu2net.core.space import Space, mu2net_plus_space, with_patch_drop
-
-PARAMETER_BOUND = 0.25
-"""Parameters of a window at most, as a share of the root's."""
 
 DEPTHS = (0.75, 0.67, 0.83)
 """Blocks that are left, as a share of those of the root, in the order in which they are tried."""
@@ -75,12 +73,6 @@ each needs, about: with fewer, a cheaper window learns more."""
 LOW_START = {0.5: 20_000}
 """The same of the window that comes before them where no layer can be dropped: a lower one holds more blocks."""
 
-STEP_OVERHEAD = 0.02
-"""What a training step costs beside its FLOPs, per example, in forward passes: reading activations, the optimiser."""
-
-PLANNED_SHARE = 0.8
-"""Share of the time left that goes to training, about: validations take the rest."""
-
 MAX_TRUNKS = 5
 """Trunks that are compared at most: the root's, and those of the newest tasks."""
 
@@ -107,19 +99,6 @@ LEARNING_RATE = 0.1
 
 PATCH_DROP_RATE = 0.5
 """Share of the patches that a step does not see: it costs half, and images that come again are not learned by heart."""
-
-
-@dataclass(frozen=True)
-class Window:
-    """What a child trains.
-
-    Args:
-        slots: Names of the slots.
-        num_layers: Blocks of the child; those above are dropped.
-    """
-
-    slots: tuple[str, ...]
-    num_layers: int
 
 
 class Chosen:
@@ -242,28 +221,17 @@ class Budgeted(BaseAgent):
         """Return about how many training examples of each of some windows the time left affords, all on one trunk."""
         costs = [self._cost(window) for window in windows]
         together = ceil(len(windows) / outlook.workers)
-        step = together * sum(step for _, step in costs) / len(windows)
-        return outlook.examples(max(below for below, _ in costs), step, PLANNED_SHARE, passes)
+        step = together * sum(cost.step for cost in costs) / len(windows)
+        return outlook.examples(max(cost.below for cost in costs), step, PLANNED_SHARE, passes)
 
     def _affords(self, window: Window, outlook: Outlook, enough: int) -> bool:
         """Return whether the time left affords so many examples of a window, or as many as a child may see."""
         return self._examples([window], outlook) >= min(enough, MOST_PASSES * outlook.num_train)
 
-    def _cost(self, window: Window) -> tuple[float, float]:
-        """Return the cost of the frozen slots below a window, and of a training step, in passes of the whole network.
-
-        The last block of a vision transformer computes the class token alone, at whatever depth it is.
-        """
-        total, blocks, names = self.anatomy.flops, self.anatomy.block_flops, set(window.slots)
-        kept = [*blocks[: window.num_layers - 1], blocks[-1]]
-        places = range(len(kept))
-        trained = [index for index in places if names & {block_slot(index).name, adapter_slot(index).name}]
-        if names & {slot.name for slot in self.anatomy.stem}:
-            trained.insert(0, 0)
-        first, last = (trained[0], trained[-1]) if trained else (places[-1], places[-1])
+    def _cost(self, window: Window) -> WindowCost:
+        """Return what a window costs with the share of the patches that steps see."""
         seen = 1.0 - float(self.space["patch_drop_rate"].default) if self.anatomy.has_patches else 1.0
-        step = seen * (3 * sum(kept[first : last + 1]) + 2 * sum(kept[last + 1 :])) / total + STEP_OVERHEAD
-        return (total - sum(blocks[first:])) / total, step
+        return WindowCost.of(window, self.anatomy, seen)
 
     def _best_trunk(self, root: Path, heads: Sequence[Path]) -> Path:
         """Return the best head; one on the root's trunk, unless the best is better by more than a standard error.
@@ -341,8 +309,9 @@ class Budgeted(BaseAgent):
         outlook = population.outlook
         if outlook is None or not self.anatomy.block_flops:
             return True
-        below, step = self._cost(Window(tuple(self._trained(path)), int(path.hparams["num_layers"])))
-        examples = outlook.examples(below if population.generation == 0 else 0.0, step, PLANNED_SHARE, PASSES)
+        cost = self._cost(Window(tuple(self._trained(path)), int(path.hparams["num_layers"])))
+        below = cost.below if population.generation == 0 else 0.0
+        examples = outlook.examples(below, cost.step, PLANNED_SHARE, PASSES)
         return examples >= min(ENOUGH_TO_CONTINUE, MOST_PASSES * outlook.num_train)
 
     def _below_depth(self, population: Population) -> list[Window]:
@@ -416,26 +385,3 @@ def standard_error(path: Path) -> float:
     number = int(path.metrics.extra.get("validated", PROBED_IMAGES)) if path.metrics else PROBED_IMAGES
     share = (path.quality * number + 0.5) / (number + 1)
     return float(np.sqrt(share * (1.0 - share) / (number + 1)))
-
-
-def neighbours(anatomy: Anatomy, root: Path, start: int) -> tuple[str, ...]:
-    """Return the names of neighbouring slots from a block upwards, as many as the bound on parameters allows.
-
-    Args:
-        anatomy: The shape of the network.
-        root: The root path.
-        start: Index of the lowest block.
-
-    Returns:
-        At least one slot; the last block where ``start`` lies above it.
-    """
-    components = [component for component in root.components if component.slot.kind != HEAD.kind]
-    names = [component.slot.name for component in components]
-    first = names.index(f"block_{min(start, anatomy.depth - 1):02d}")
-    chosen, total = [names[first]], components[first].num_params
-    for component in components[first + 1 :]:
-        total += component.num_params
-        if total > PARAMETER_BOUND * anatomy.num_params:
-            break
-        chosen.append(component.slot.name)
-    return tuple(chosen)
