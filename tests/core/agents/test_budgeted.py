@@ -234,13 +234,19 @@ def test_windows_that_end_at_the_best_depth_keep_to_the_bound(build, start):
     assert children[1].parent_id == "a/0/0/0"
 
 
-def test_a_depth_that_the_user_fixed_is_the_only_one(build, shallow, start):
-    agent = make_agent("budgeted", shallow, build.scoring(shallow), {"num_layers": 9}, ("num_layers",))
+@pytest.mark.parametrize("fixed", [(), ("num_layers",)])
+@pytest.mark.parametrize("layers", [7, 9, 12])
+def test_a_depth_that_the_user_chose_is_the_only_one(build, shallow, start, layers, fixed):
+    agent = make_agent("budgeted", shallow, build.scoring(shallow), {"num_layers": layers}, fixed)
     population = replace(start(), outlook=Outlook(1e6, 2000))
-    assert agent.depths() == [Window(("block_08",), 9)]
-    assert all(its.num_layers == 9 and "block_09" not in its.slots for its in agent.windows(population.root))
-    for child in agent.propose(population, generator(0), 3):
-        assert child.hparams["num_layers"] == 9
+    last = f"block_{layers - 1:02d}"
+    assert agent.depths() == [Window((last,), layers)]
+    for window in agent.windows(population.root):
+        assert window.num_layers == layers
+        assert window.slots
+        assert f"block_{layers:02d}" not in window.slots
+    (child,) = agent.propose(population, generator(0), agent.stage(population).children)
+    assert (trained(child), child.hparams["num_layers"]) == ([last], layers)
 
 
 def test_depths_are_no_question_without_time_or_where_no_block_can_be_dropped(build, shallow, shallow_agent, start):

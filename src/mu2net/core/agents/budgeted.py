@@ -177,12 +177,13 @@ class Budgeted(BaseAgent):
     def depths(self) -> list[Window]:
         """Return the last block of every depth that is compared, in the order in which they are tried.
 
-        None where the network has all its blocks always.
+        None where the network has all its blocks always; the only one where the user chose the number of blocks.
         """
         if self.anatomy.min_layers == self.anatomy.depth or not self.anatomy.block_flops:
             return []
         numbers = dict.fromkeys(round(share * self.anatomy.depth) for share in DEPTHS)
-        return [Window((block_slot(number - 1).name,), number) for number in numbers if number in self._layers]
+        chosen = self._layers if len(self._layers) == 1 else [number for number in numbers if number in self._layers]
+        return [Window((block_slot(number - 1).name,), number) for number in chosen]
 
     def windows(self, root: Path, outlook: Outlook | None = None) -> list[Window]:
         """Return the windows in the order in which they are tried.
@@ -265,8 +266,10 @@ class Budgeted(BaseAgent):
 
     @property
     def _layers(self) -> tuple[int, ...]:
-        """The numbers of blocks that a child may have: one where the user fixed it."""
-        return tuple(int(number) for number in self.space["num_layers"].values)
+        """The numbers of blocks that a child may have: one where the user chose it."""
+        numbers = self.space["num_layers"]
+        allowed = (numbers.default,) if "num_layers" in self.changes else numbers.values
+        return tuple(int(number) for number in allowed)
 
     def _window_starts(self, root: Path) -> dict[Window, int]:
         """Return every window and the examples that it needs, in their usual order."""
