@@ -8,10 +8,12 @@ from concurrent.futures import wait
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from mu2net.serve import batching
 from mu2net.serve.batching import Batcher, BusyError, ClosedError, ExpiredError
-from mu2net.system.classifier import Classified
+from mu2net.system.classifier import Classified, Prepared
 
 
 class Fake:
@@ -225,3 +227,100 @@ def test_the_end_does_not_wait_for_ever(fake, make, monkeypatch):
     first = held(fake, batcher)
     assert not batcher.close(0.0)
     assert not first.done()
+
+
+class Gates(Fake):
+    """Lets every batch wait for itself, and tells how many threads it had."""
+
+    def __init__(self):
+        super().__init__()
+        self.threads, self.arrived = [], threading.Semaphore(0)
+
+    def classify(self, edition, images, wanted):
+        self.threads.append((len(images), torch.get_num_threads()))
+        self.arrived.release()
+        return super().classify(edition, images, wanted)
+
+
+def arrive(gates, count):
+    for _ in range(count):
+        assert gates.arrived.acquire(timeout=20)
+
+
+@pytest.fixture
+def gates():
+    gates = Gates()
+    gates.gate.clear()
+    return gates
+
+
+@pytest.fixture
+def lanes(gates):
+    made = Batcher(gates, max_batch=8, max_wait=0.05, queue=100, lanes=2, threads=4)
+    yield made
+    gates.gate.set()
+    assert made.close(20)
+
+
+def test_lanes_that_are_free_divide_what_waits(gates, lanes):
+    future = lanes.submit("e", [1, 2, 3, 4, 5], ["a"], 20)
+    arrive(gates, 2)
+    assert sorted(gates.threads) == [(2, 2), (3, 2)], "and the processors"
+    gates.gate.set()
+    assert plain(future.result(20)) == [{"a": [number, 1]} for number in (1, 2, 3, 4, 5)]
+
+
+def test_who_is_alone_has_all_processors(gates, lanes):
+    before = torch.get_num_threads()
+    first = lanes.submit("e", [1], ["a"], 20)
+    arrive(gates, 1)
+    second = lanes.submit("e", [2], ["a"], 20)
+    arrive(gates, 1)
+    assert gates.threads == [(1, 4), (1, 2)]
+    third = lanes.submit("e", [3, 4, 5], ["a"], 20)
+    gates.gate.set()
+    wait([first, second, third], 20)
+    assert sum(count for count, _ in gates.threads) == 5
+    assert torch.get_num_threads() == before
+
+
+def test_an_error_in_a_lane_leaves_the_other_alone(gates, lanes):
+    bad, good = lanes.submit("e", [-1], ["a"], 20), lanes.submit("e", [2], ["a"], 20)
+    gates.gate.set()
+    assert plain(good.result(20)) == [{"a": [2, 1]}]
+    with pytest.raises(ZeroDivisionError):
+        bad.result(20)
+    both = [lanes.submit("e", [number, number], ["a"], 20) for number in range(4)]
+    assert [plain(future.result(20)) for future in both] == [[{"a": [n, 1]}] * 2 for n in range(4)]
+
+
+def test_the_end_waits_for_all_lanes(gates, lanes):
+    future = lanes.submit("e", [1, 2], ["a"], 20)
+    arrive(gates, 2)
+    waiting = lanes.submit("e", [3], ["a"], 20)
+    threading.Timer(0.3, gates.gate.set).start()
+    assert lanes.close(20)
+    assert plain(future.result(0)) == [{"a": [1, 1]}, {"a": [2, 1]}]
+    assert plain(waiting.result(0)) == [{"a": [3, 1]}]
+
+
+def test_equal_images_run_together_whoever_sent_them(gates, lanes):
+    """One lane computes their trunk, although two are free, and a full batch has room for them."""
+    picture, other = Image.new("RGB", (8, 8), "red"), Image.new("RGB", (8, 8), "blue")
+
+    def prepared(image, content):
+        return Prepared(image, {8}, content)
+
+    held = [lanes.submit("e", [0], ["a"], 20) for _ in range(2)]
+    arrive(gates, 2)
+    sent = [(picture, b"red"), (other, b"blue"), (picture, b"red"), (picture, b"red")]
+    images = [prepared(*each) for each in sent]
+    futures = [lanes.submit("e", [image], [task], 20) for image, task in zip(images, "abcd", strict=True)]
+    seen = []
+    gates.classify = lambda edition, found, wanted: (
+        seen.append((list(found), wanted))
+        or Classified({task: np.zeros((len(rows), 2), np.float32) for task, rows in wanted.items()}, 0, 0, 0)
+    )
+    gates.gate.set()
+    wait([*held, *futures], 20)
+    assert {tuple(map(images.index, found)) for found, _ in seen} == {(0, 2, 3), (1,)}

@@ -21,10 +21,10 @@ from mu2net.serve.run import bind, is_loopback
 
 
 class Server:
-    def __init__(self, folder, *options):
+    def __init__(self, folder, *options, threads=1):
         main = [sys.executable, "-c", "from mu2net.cli import main; main()"]
         command = [*main, "serve", "--system", str(folder), "--port", "0", "--json", *options]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
         )
@@ -43,8 +43,8 @@ class Server:
 def start(system):
     servers = []
 
-    def start(*options):
-        servers.append(Server(system.directory, *options))
+    def start(*options, threads=1):
+        servers.append(Server(system.directory, *options, threads=threads))
         return servers[-1]
 
     yield start
@@ -58,9 +58,10 @@ def ask(client, url, task, png):
     return client.post(f"{url}/v1/tasks/{task}/predict", content=png, headers={"content-type": "image/png"})
 
 
-def test_a_server_from_start_to_end_while_its_system_changes(start, system, small, files, pictures, tmp_path):
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_server_from_start_to_end_while_its_system_changes(start, system, small, files, pictures, tmp_path, threads):
     """No request fails while tasks come and go, and none that was accepted is lost at the end."""
-    server = start("--watch", "0.05", "--max-wait-ms", "1")
+    server = start("--watch", "0.05", "--max-wait-ms", "1", threads=threads)
     assert server.told["tasks"] == ["one", "two", "secret"]
     expected = {file: system.predict("one", [file])[0].label for file in files}
     found, is_over = [], threading.Event()
@@ -188,6 +189,14 @@ def test_a_port_that_is_taken():
             bind("127.0.0.1", port)
     with pytest.raises(ConfigError, match=r"cannot listen on nowhere\.invalid"):
         bind("nowhere.invalid", 0)
+
+
+def test_connections_send_every_piece_at_once():
+    """Otherwise the second piece of an answer waits until the client has acknowledged the first."""
+    with bind("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
+        connection, _ = listening.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from mu2net.nn.roots import load_root
 from mu2net.system import System
 from mu2net.system import classifier as classifier_module
 from mu2net.system.classifier import TIE, Classifier, Prepared, _near_ties, require_int8
+from mu2net.train.compute import thread_count
 
 
 @pytest.fixture
@@ -134,6 +136,57 @@ def test_images_that_were_prepared(evolved, images):
     assert Prepared(images[0], {8})._image is None, "the large one is let go of"
     with pytest.raises(ValueError, match=r"prepared for the sides \[8, 12\], not for 16"):
         Prepared(images[0], {8, 12}).squeezed(16)
+
+
+def test_equal_images_are_computed_once(evolved, images):
+    classifier = evolved.classifier()
+    edition = classifier.edition()
+    prepared = [Prepared(images[row], {8}, bytes([row])) for row in (0, 1, 0, 1, 0)]
+    found = classifier.classify(edition, prepared, {"one": [1, 2, 4], "two": [0, 1, 2, 3]})
+    alone = classifier.classify(edition, images[:2], {"one": [0, 1], "two": [0, 1]})
+    assert found.computed == alone.computed
+    assert found.asked == alone.asked // 4 * 7
+    assert found.logits["one"].tolist() == alone.logits["one"][[1, 0, 0]].tolist()
+    assert found.logits["two"].tolist() == alone.logits["two"][[0, 1, 0, 1]].tolist()
+
+
+def test_images_are_equal_only_where_their_inputs_are(images):
+    first, same, other = (Prepared(images[0], sides, b"0") for sides in ({8, 12}, {12, 8}, {8}))
+    assert first.content == same.content != other.content
+    assert Prepared(images[0], {8}).content is None
+
+
+def test_threads_may_use_it_at_once(evolved, images):
+    """Components are loaded by both, and let go of by both."""
+    expected = {name: labels(evolved, name, images) for name in ("one", "two")}
+    classifier = evolved.classifier(memory_limit=1)
+    edition = classifier.edition()
+
+    def ask(number):
+        rows = range(number, len(images), 3)
+        with thread_count(1 + number % 2):
+            found = classifier.classify(edition, images, {"one": rows, "two": rows})
+        return all(found.logits[name].argmax(1).tolist() == [expected[name][row] for row in rows] for name in expected)
+
+    with ThreadPoolExecutor(4) as threads:
+        assert all(threads.map(ask, [0, 1, 2] * 8))
+    assert len(classifier.modules) == 1
+    assert classifier.modules.num_bytes == sum(size for _, size in classifier.modules._modules.values())
+
+
+def test_near_ties_are_settled_with_the_threads_of_the_process(evolved, images, monkeypatch):
+    monkeypatch.setitem(TIE, "float32", 1e9)
+    seen, predict = [], classifier_module.predict_logits
+    monkeypatch.setattr(
+        classifier_module,
+        "predict_logits",
+        lambda *given, **options: seen.append(torch.get_num_threads()) or predict(*given, **options),
+    )
+    classifier = evolved.classifier()
+    with thread_count(classifier.threads + 1):
+        classifier.classify(classifier.edition(), images, {"two": [0]})
+        assert torch.get_num_threads() == classifier.threads + 1
+    assert seen == [classifier.threads]
 
 
 def test_a_damaged_component_is_named(evolved, images):

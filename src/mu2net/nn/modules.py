@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
+from threading import Lock
 
 import torch
 from torch import nn
@@ -23,7 +24,7 @@ Key = tuple[Slot, Digest, str]
 
 
 class Modules:
-    """The modules that are in memory, one for every component and slot.
+    """The modules that are in memory, one for every component and slot; any number of threads may ask at once.
 
     Args:
         backbone: What the slots compute.
@@ -47,6 +48,7 @@ class Modules:
         self._backbone, self._load, self._device, self._limit = backbone, load, device, limit
         self._variants = variants or {}
         self._modules: OrderedDict[Key, tuple[nn.Module, int]] = OrderedDict()
+        self._lock = Lock()
         self.num_bytes = self.loads = 0
 
     def __len__(self) -> int:
@@ -66,15 +68,16 @@ class Modules:
             RootError: Its tensors do not fit the slot.
         """
         key = (slot, digest, variant)
-        if key not in self._modules:
-            module = self._backbone.module(slot, self._load(digest)).to(self._device).eval()
-            module = self._variants[variant](module) if variant else module
-            self._modules[key] = (module, module_bytes(module))
-            self.num_bytes += self._modules[key][1]
-            self.loads += 1
-            self._make_room()
-        self._modules.move_to_end(key)
-        return self._modules[key][0]
+        with self._lock:
+            if key not in self._modules:
+                module = self._backbone.module(slot, self._load(digest)).to(self._device).eval()
+                module = self._variants[variant](module) if variant else module
+                self._modules[key] = (module, module_bytes(module))
+                self.num_bytes += self._modules[key][1]
+                self.loads += 1
+                self._make_room()
+            self._modules.move_to_end(key)
+            return self._modules[key][0]
 
     def _make_room(self) -> None:
         while self._limit is not None and self.num_bytes > self._limit and len(self._modules) > 1:
@@ -87,10 +90,12 @@ class Modules:
         Args:
             wanted: Those that stay.
         """
-        for key in [key for key in self._modules if key not in wanted]:
-            self.num_bytes -= self._modules.pop(key)[1]
+        with self._lock:
+            for key in [key for key in self._modules if key not in wanted]:
+                self.num_bytes -= self._modules.pop(key)[1]
 
     def clear(self) -> None:
         """Let go of all modules."""
-        self._modules.clear()
-        self.num_bytes = 0
+        with self._lock:
+            self._modules.clear()
+            self.num_bytes = 0

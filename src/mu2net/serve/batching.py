@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import islice, takewhile
 
 from mu2net.errors import Mu2NetError
-from mu2net.system.classifier import Classified, Classifier, Edition, LogitArray, Squeezable
+from mu2net.system.classifier import Classified, Classifier, Edition, LogitArray, Squeezable, content_of
+from mu2net.train.compute import thread_count
 
 ImageLogits = dict[str, LogitArray]
 """For every task, the logits of one image, shape ``[classes]``."""
@@ -72,14 +74,19 @@ _Item = tuple[_Job, int]
 
 
 class Batcher:
-    """Runs a classifier in a thread of its own, for requests of many threads.
+    """Runs a classifier in lanes, threads of its own, for requests of many threads.
+
+    Every lane computes a batch by itself. Lanes that are free divide what waits, equal images staying together, and
+    each gets the same share of the processors, all of them where nothing else is computed.
 
     Args:
-        classifier: What answers; only this thread uses it.
-        max_batch: Most images that run together.
+        classifier: What answers.
+        max_batch: Most different images that run together.
         max_wait: How long the first image of a batch waits for others, in seconds.
         queue: Most images that wait.
-        observe: Told about every batch, in the thread.
+        lanes: How many batches are computed at a time.
+        threads: How many threads all lanes together have for their operations.
+        observe: Told about every batch, in its thread.
     """
 
     def __init__(
@@ -89,6 +96,8 @@ class Batcher:
         max_batch: int,
         max_wait: float,
         queue: int,
+        lanes: int = 1,
+        threads: int = 1,
         observe: Callable[[Batch], None] | None = None,
     ) -> None:
         self._classifier, self._max_batch, self._max_wait, self._queue = classifier, max_batch, max_wait, queue
@@ -98,8 +107,12 @@ class Batcher:
         self._is_closed = False
         self._pace = 0.0
         self._reserved = 0
-        self._thread = threading.Thread(target=self._run, name="mu2net-batcher", daemon=True)
-        self._thread.start()
+        self._threads, self._free = threads, lanes
+        self._lanes = [
+            threading.Thread(target=self._run, name=f"mu2net-lane-{number}", daemon=True) for number in range(lanes)
+        ]
+        for lane in self._lanes:
+            lane.start()
 
     @property
     def waiting(self) -> int:
@@ -167,22 +180,33 @@ class Batcher:
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
-        self._thread.join(timeout)
+        self._join(timeout)
         with self._changed:
             left, self._items = list(self._items), deque()
         for job, _ in left:
             _fail(job, ClosedError("the server stopped before it came to this request; try again"))
         # A thread that is within native code when the interpreter ends would abort the process.
-        self._thread.join(_LAST_SECONDS)
-        return not left and not self._thread.is_alive()
+        self._join(_LAST_SECONDS)
+        return not left and not any(lane.is_alive() for lane in self._lanes)
+
+    def _join(self, timeout: float | None) -> None:
+        """Wait for all lanes, no longer than ``timeout`` seconds together."""
+        end = None if timeout is None else time.monotonic() + timeout
+        for lane in self._lanes:
+            lane.join(None if end is None else max(0.0, end - time.monotonic()))
 
     def _run(self) -> None:
-        while (items := self._take()) is not None:
-            if items:
-                self._answer(items)
+        while (taken := self._take()) is not None:
+            items, threads = taken
+            try:
+                with thread_count(threads):
+                    self._answer(items)
+            finally:
+                with self._changed:
+                    self._free += 1
 
-    def _take(self) -> list[_Item] | None:
-        """Wait for a batch and return it; ``None`` at the end."""
+    def _take(self) -> tuple[list[_Item], int] | None:
+        """Wait for a batch; return it, maybe empty, and how many threads it may use, or ``None`` at the end."""
         with self._changed:
             while not self._items:
                 if self._is_closed:
@@ -194,18 +218,33 @@ class Batcher:
                 if left <= 0:
                     break
                 self._changed.wait(left)
-            if not self._items:  # closed without patience meanwhile
-                return []
-            edition, taken = self._items[0][0].edition, list[_Item]()
-            while self._items and len(taken) < self._max_batch and self._items[0][0].edition is edition:
-                taken.append(self._items.popleft())
+            taken = self._share()
+            self._free -= 1
+            computing = len(self._lanes) - self._free + min(self._free, len(self._items))
         now = time.monotonic()
         for job in {id(job): job for job, _ in taken}.values():
             if job.deadline < now:
                 _fail(job, ExpiredError("the request waited for too long; the server has more to do than it can"))
-        return [(job, index) for job, index in taken if not job.future.done()]
+        return [(job, index) for job, index in taken if not job.future.done()], max(1, self._threads // computing)
+
+    def _share(self) -> list[_Item]:
+        """Take this lane's share of what waits: as many different images, each for all who sent it.
+
+        It is empty where other lanes took all of it, or the end came without patience.
+        """
+        here = list(takewhile(lambda item: item[0].edition is self._items[0][0].edition, self._items))
+        same: dict[object, list[_Item]] = {}
+        for job, index in here:
+            same.setdefault(content_of(job.images[index]) or (id(job), index), []).append((job, index))
+        most = min(self._max_batch, -(-len(same) // self._free))
+        taken = [item for items in islice(same.values(), most) for item in items]
+        chosen = set(taken)
+        self._items = deque(item for item in self._items if item not in chosen)
+        return taken
 
     def _answer(self, items: list[_Item]) -> None:
+        if not items:
+            return
         started = time.monotonic()
         jobs = list({id(job): job for job, _ in items}.values())
         try:
@@ -217,7 +256,7 @@ class Batcher:
                 self._answer([item for item in items if item[0] is job])  # one of them is to blame
             return
         seconds = time.monotonic() - started
-        self._pace = seconds / len(items)
+        self._pace = seconds / len(items) / len(self._lanes)
         if self._observe is not None:
             self._observe(Batch(len(items), len(jobs), seconds, classified))
 

@@ -14,6 +14,10 @@ from fastapi import FastAPI
 from mu2net.errors import ConfigError
 
 _BACKLOG = 2048
+_IDLE_SECONDS = 75
+"""How long a connection may be silent: longer than clients and proxies keep theirs, so that none of them sends a
+request while the server closes."""
+
 _LAST_SECONDS = 5
 """Between the end of the time for open requests and the end of their connections."""
 
@@ -40,9 +44,12 @@ def bind(host: str, port: int) -> socket.socket:
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        listening = socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except (OSError, OverflowError) as error:
         raise ConfigError(f"cannot listen on {host} port {port}: {error}; choose another --host or --port") from error
+    # Connections inherit it. Answers are sent in two pieces; the second would wait for the client's word on the first.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
 
 
 def run(
@@ -69,6 +76,7 @@ def run(
         log_config=None,
         access_log=False,
         server_header=False,
+        timeout_keep_alive=_IDLE_SECONDS,
         timeout_graceful_shutdown=round(drain) + _LAST_SECONDS,
         limit_concurrency=connections,
         proxy_headers=bool(proxies),

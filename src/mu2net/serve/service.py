@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import os
 import threading
@@ -100,6 +101,8 @@ class Service:
             max_batch=self.settings.max_batch,
             max_wait=self.settings.max_wait,
             queue=self.settings.queue,
+            lanes=self._classifier.lanes,
+            threads=self._classifier.threads,
             observe=self.metrics.count_batch,
         )
 
@@ -255,7 +258,7 @@ class Service:
                 image = decode_rgb(data, f"'{name}'", max_pixels=self.settings.max_pixels)
             except ImageError as error:
                 raise ProblemError(422, "bad-image", str(error), f"images.{index}") from error
-            return Prepared(image, sides)
+            return Prepared(image, sides, hashlib.sha256(data).digest())
 
         found = []
         for index, (name, data) in enumerate(images):

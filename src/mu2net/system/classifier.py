@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from threading import Lock
 from typing import Literal
 
 import numpy as np
@@ -25,7 +26,7 @@ from mu2net.nn.precision import Precision, choose_device
 from mu2net.search.arithmetic import path_compute, path_precision
 from mu2net.store.store import Store
 from mu2net.train.augment import Pipeline
-from mu2net.train.compute import Compute
+from mu2net.train.compute import Compute, thread_count
 from mu2net.train.evaluate import predict_logits
 
 LogitArray = NDArray[np.float32]
@@ -107,9 +108,12 @@ class Prepared:
     Args:
         image: An RGB image of any size.
         sides: Sides that are needed. Where they are named, the image itself is let go of.
+        content: What tells it from other images, for instance a digest of its file; ``None`` for an image that is not
+            compared with others.
     """
 
-    def __init__(self, image: Image.Image, sides: Iterable[int] = ()) -> None:
+    def __init__(self, image: Image.Image, sides: Iterable[int] = (), content: bytes | None = None) -> None:
+        self.content = None if content is None else (content, *sorted(set(sides)))
         self._known = {side: squeeze(image, side) for side in sorted(set(sides))}
         self._image = None if self._known else image
 
@@ -130,6 +134,11 @@ Squeezable = Image.Image | Prepared
 """What can be classified."""
 
 
+def content_of(image: Squeezable) -> object:
+    """Return what is equal for images that make the same inputs; ``None`` for one that is not compared."""
+    return image.content if isinstance(image, Prepared) else None
+
+
 class Classifier:
     """Classifies images with the live paths of a system.
 
@@ -137,7 +146,8 @@ class Classifier:
     best classes are so close that rounding could exchange them, they are those of that forward pass itself. So the
     best class of an image never depends on which other images and tasks are asked for at the same time.
 
-    Not safe to use from two threads at once.
+    Any number of threads may use it at once, each with a number of threads per operation of its own
+    (``thread_count``). Near ties are always settled with the number that the process had when this was made.
 
     Args:
         store: The system.
@@ -164,7 +174,8 @@ class Classifier:
     ) -> None:
         self._store, self._backbone, self._precision, self._judge = store, backbone, precision, judge
         self._device = device or choose_device()
-        self._newest = -1
+        self._newest, self._lock = -1, Lock()
+        self.threads = torch.get_num_threads()
         self._verdicts: dict[str, bool] = {}
         if precision == "int8":
             require_int8(backbone, self._device)
@@ -175,6 +186,11 @@ class Classifier:
     def store(self) -> Store:
         """The system whose paths answer."""
         return self._store
+
+    @property
+    def lanes(self) -> int:
+        """How many batches are best computed at a time: one for every processor, a single one elsewhere."""
+        return self.threads if self._device.type == "cpu" else 1
 
     def edition(self, known: Edition | None = None) -> Edition:
         """Return the live paths of now; ``known`` itself where nothing happened since.
@@ -231,27 +247,31 @@ class Classifier:
         """
         self._forget(edition)
         pixels = _Pixels(images)
+        rows = {name: pixels.distinct(asked) for name, asked in wanted.items()}
         entries = {
             task.route.entry: Entry(partial(_inputs, pixels, task), task.compute.arithmetic)
             for task in edition.tasks.values()
             if task.name in wanted
         }
-        answers = edition.network.run(entries, wanted)
-        logits, settled = {}, 0
-        for name, found in answers.logits.items():
-            logits[name] = found.cpu().numpy()
-            close = _near_ties(logits[name], TIE[edition.tasks[name].precision])
+        answers = edition.network.run(entries, rows)
+        logits, settled, spared = {}, 0, 0
+        for name, tensor in answers.logits.items():
+            found, task = tensor.cpu().numpy(), edition.tasks[name]
+            close = _near_ties(found, TIE[task.precision])
             if len(close):
-                rows = tuple(np.asarray(wanted[name])[close].tolist())
-                logits[name] = logits[name].copy()
-                logits[name][close] = self._settle(edition.tasks[name], pixels, rows)
+                found = found.copy()
+                found[close] = self._settle(task, pixels, tuple(rows[name][place] for place in close))
                 settled += len(close)
-        return Classified(logits, answers.asked, answers.computed, settled)
+            logits[name] = found[pixels.places(wanted[name], rows[name])]
+            spared += (len(wanted[name]) - len(rows[name])) * len(task.route.parts)
+        return Classified(logits, answers.asked + spared, answers.computed, settled)
 
     def _forget(self, edition: Edition) -> None:
         """Let go of what no live path needs any more, when a newer edition is asked for the first time."""
-        if edition.version > self._newest:
-            self._newest = edition.version
+        with self._lock:
+            is_newer = edition.version > self._newest
+            self._newest = max(self._newest, edition.version)
+        if is_newer:
             self.modules.keep(
                 {(part.slot, part.digest, part.variant) for task in edition.tasks.values() for part in task.route.parts}
             )
@@ -265,7 +285,8 @@ class Classifier:
                 activation = run_slot(self._module_of(part), activation, part.computed_as)
             return activation
 
-        logits = predict_logits(run, pixels.squeezed(rows, task.side), task.compute, batch_size=PREDICTION_BATCH)
+        with thread_count(self.threads):
+            logits = predict_logits(run, pixels.squeezed(rows, task.side), task.compute, batch_size=PREDICTION_BATCH)
         found: LogitArray = logits.numpy()
         return found
 
@@ -301,10 +322,21 @@ def require_int8(backbone: Backbone, device: torch.device) -> None:
 
 
 class _Pixels:
-    """The images of a batch, squeezed once for every side of an input."""
+    """The images of a batch, squeezed once for every side of an input. The first of equal images stands for them."""
 
     def __init__(self, images: Sequence[Squeezable]) -> None:
         self._images = [image if isinstance(image, Prepared) else Prepared(image) for image in images]
+        firsts: dict[object, int] = {}
+        self._first = [firsts.setdefault(content_of(image) or row, row) for row, image in enumerate(self._images)]
+
+    def distinct(self, rows: Sequence[int]) -> Rows:
+        """Return the rows of the images that stand for those of some rows, ascending and each once."""
+        return tuple(sorted({self._first[row] for row in rows}))
+
+    def places(self, rows: Sequence[int], distinct: Rows) -> list[int]:
+        """Return where in ``distinct`` the images stand that stand for those of some rows."""
+        found = {row: place for place, row in enumerate(distinct)}
+        return [found[self._first[row]] for row in rows]
 
     def squeezed(self, rows: Rows, side: int) -> UInt8Array:
         """Return some images, shape ``[rows, side, side, 3]``."""
