@@ -8,6 +8,7 @@ from collections import defaultdict
 
 import pytest
 import schemathesis
+from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis.checks import not_a_server_error
@@ -17,6 +18,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from mu2net.serve import documents, problems, uploads
 from mu2net.serve.app import create_app
 from mu2net.serve.settings import Settings
 from mu2net.system import System
@@ -85,5 +87,34 @@ def test_the_document_describes_what_people_need(application):
         }  # fmt: skip
         assert {"200", "400", "401", "404", "413", "415", "422", "429", "503", "504"} <= set(post["responses"])
         assert "application/problem+json" in post["responses"]["422"]["content"]
-    for name in ("TaskPredictionsDocument", "ManyPredictionsDocument", "Problem"):
-        assert document["components"]["schemas"][name]["examples"]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        documents.TaskPredictionsDocument,
+        documents.ManyPredictionsDocument,
+        documents.TasksDocument,
+        documents.TaskDetailsDocument,
+        documents.StateDocument,
+        problems.Problem,
+        uploads.ImageDocument,
+    ],
+)
+def test_examples_are_what_they_are_examples_of(application, model):
+    schemas = application.openapi()["components"]["schemas"]
+    body = application.openapi()["paths"]["/v1/predict"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    schema = body if model is uploads.ImageDocument else schemas[model.__name__]
+    for example in schema["examples"]:
+        assert set(example) <= set(schema["properties"])
+        assert model.model_validate(example)
+    assert schema["examples"]
+
+
+def test_the_example_of_a_request_can_be_sent(application):
+    post = application.openapi()["paths"]["/v1/predict"]["post"]
+    (example,) = post["requestBody"]["content"]["application/json"]["schema"]["examples"]
+    with TestClient(application) as client:
+        answer = client.post("/v1/predict", params={"tasks": "*"}, json=example)
+    assert answer.status_code == 200, answer.text
+    assert set(answer.json()["predictions"][0]["tasks"]) == {"one", "two"}

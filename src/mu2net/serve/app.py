@@ -85,8 +85,10 @@ async def _principal(request: Request) -> Principal:
 
 
 Who = Annotated[Principal, Depends(_principal)]
-TaskName = Annotated[str, Path(description="Name of a task.")]
-TopK = Annotated[int | None, Query(ge=1, description=f"How many classes to list; {DEFAULT_TOP} by default.")]
+TaskName = Annotated[str, Path(description="Name of a task.", examples=["birds"])]
+TopK = Annotated[
+    int | None, Query(ge=1, description=f"How many classes to list; {DEFAULT_TOP} by default.", examples=[3])
+]
 
 
 def create_app(classifier: Classifier, settings: Settings | None = None, tokens: Tokens | None = None) -> FastAPI:
@@ -271,7 +273,8 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
         request: Request,
         principal: Who,
         tasks: Annotated[
-            list[str] | None, Query(description="Names of tasks, also with commas; * for all that are not private.")
+            list[str] | None,
+            Query(description="Names of tasks, also with commas; * for all that are not private.", examples=[["*"]]),
         ] = None,
         top_k: TopK = None,
     ) -> documents.ManyPredictionsDocument:

@@ -14,6 +14,17 @@ def _example(**values: Any) -> ConfigDict:
     return ConfigDict(json_schema_extra={"examples": [values]})
 
 
+_BIRDS: dict[str, Any] = {
+    "name": "birds",
+    "num_classes": 2,
+    "validation": 0.942,
+    "test": 0.937,
+    "image_size": 96,
+    "path": "birds/1/0/2",
+    "is_private": False,
+}
+
+
 class ClassDocument(BaseModel):
     """A class and its probability."""
 
@@ -104,6 +115,7 @@ class TaskDocument(BaseModel):
 class TasksDocument(BaseModel):
     """All tasks that a client may use."""
 
+    model_config = _example(version=12, tasks=[_BIRDS])
     version: int = Field(description="Version of the system that is served.")
     tasks: list[TaskDocument]
 
@@ -121,6 +133,18 @@ class SlotDocument(BaseModel):
 class TaskDetailsDocument(TaskDocument):
     """All about a task."""
 
+    model_config = _example(
+        **_BIRDS,
+        classes=["robin", "wren"],
+        influence=["birds", "pets"],
+        agent="budgeted",
+        flops=140_600_000,
+        slots=[
+            {"slot": "block_14", "digest": "3f" * 32, "task": "pets"},
+            {"slot": "block_15", "digest": "9a" * 32, "task": "birds"},
+            {"slot": "head", "digest": "c4" * 32, "task": "birds"},
+        ],
+    )
     classes: list[str]
     influence: list[str] = Field(
         description="The tasks whose data shaped a parameter that answers, its own included; of those you may use."
@@ -133,6 +157,7 @@ class TaskDetailsDocument(TaskDocument):
 class StateDocument(BaseModel):
     """How the server is."""
 
+    model_config = _example(status="ready")
     status: str
 
 

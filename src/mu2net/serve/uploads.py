@@ -30,15 +30,16 @@ _SPARE_SIGNS = 1000
 _PIECE = 2**18
 """Bytes of a form that are parsed before other requests have their turn."""
 
+_RED_PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mM4YWQEAALyAS2Sl/RHAAAAAElFTkSuQmCC"
+"""A PNG of one pixel, for an example that can be sent."""
+
 _Base64 = Annotated[str, Field(json_schema_extra={"contentEncoding": "base64"})]
 
 
 class ImageDocument(BaseModel):
     """A JSON body."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"images": ["iVBORw0KGgo…"], "top_k": 3}]}
-    )
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"images": [_RED_PIXEL], "top_k": 3}]})
     images: list[_Base64] = Field(
         min_length=1, description="Image files in base64, with or without a data: URL in front."
     )
