@@ -1,7 +1,11 @@
+from contextlib import contextmanager
+
 import pytest
 import torch
 
+from mu2net.nn import frozen
 from mu2net.nn.frozen import Derived
+from mu2net.nn.precision import autocast
 
 
 def test_a_value_of_frozen_tensors_is_computed_once():
@@ -66,3 +70,19 @@ def test_a_value_is_float32_also_under_autocast(is_trainable):
     derived, tensor = Derived(), torch.full((1, 1), 1 + 2**-20).requires_grad_(is_trainable)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert derived.get([tensor], lambda: tensor @ torch.ones(1, 1)).item() == 1 + 2**-20
+
+
+def test_a_value_is_that_of_its_key_whatever_another_thread_asks(monkeypatch):
+    """The other one asks between the moment when a value is kept and the one when it is returned."""
+    derived, tensor, others = Derived(), torch.ones(1), [lambda: derived.get([tensor], lambda: tensor * 2, "other")]
+
+    @contextmanager
+    def interrupted(*given):
+        with autocast(*given):
+            yield
+        if others:
+            others.pop()()
+
+    monkeypatch.setattr(frozen, "autocast", interrupted)
+    assert derived.get([tensor], lambda: tensor * 3, "mine").item() == 3
+    assert not others

@@ -645,3 +645,16 @@ def test_a_system_that_cannot_be_read_goes_on_to_be_served(serve, png, monkeypat
     assert until(lambda: "the disk is gone" in caplog.text)
     assert post(client, content=png, headers={"content-type": "image/png"}).status_code == 200
     assert "mu2net_watch_errors_total 0.0" not in client.get("/metrics").text
+
+
+def test_images_are_equal_for_one_token_only(client, png):
+    """Otherwise the time of an answer would tell what others sent."""
+    service = client.app.state.service
+
+    def content(name):
+        who = Principal(name, frozenset(["*"]))
+        (found,) = client.portal.call(service._prepare, [("image", png)], {8}, who)
+        return found.content
+
+    assert content("one") == content("one") != content("two")
+    assert content(None) == content(None) != content("one")

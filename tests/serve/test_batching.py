@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import wait
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy as np
 import pytest
@@ -271,7 +271,6 @@ def test_lanes_that_are_free_divide_what_waits(gates, lanes):
 
 
 def test_who_is_alone_has_all_processors(gates, lanes):
-    before = torch.get_num_threads()
     first = lanes.submit("e", [1], ["a"], 20)
     arrive(gates, 1)
     second = lanes.submit("e", [2], ["a"], 20)
@@ -281,11 +280,23 @@ def test_who_is_alone_has_all_processors(gates, lanes):
     gates.gate.set()
     wait([first, second, third], 20)
     assert sum(count for count, _ in gates.threads) == 5
-    assert torch.get_num_threads() == before
+
+
+def test_threads_that_begin_later_have_the_number_of_the_process(gates, lanes):
+    gates.gate.set()
+    for number in range(6):
+        wait([lanes.submit("e", [number, number], ["a"], 20), lanes.submit("e", [number], ["a"], 20)], 20)
+    assert lanes.close(20)
+    assert {threads for _, threads in gates.threads} >= {2}
+    with ThreadPoolExecutor(1) as fresh:
+        found = fresh.submit(torch.get_num_threads).result()
+    torch.set_num_threads(torch.get_num_threads())  # for the threads of other tests
+    assert found == 4
 
 
 def test_an_error_in_a_lane_leaves_the_other_alone(gates, lanes):
     bad, good = lanes.submit("e", [-1], ["a"], 20), lanes.submit("e", [2], ["a"], 20)
+    arrive(gates, 2)
     gates.gate.set()
     assert plain(good.result(20)) == [{"a": [2, 1]}]
     with pytest.raises(ZeroDivisionError):
@@ -304,23 +315,41 @@ def test_the_end_waits_for_all_lanes(gates, lanes):
     assert plain(waiting.result(0)) == [{"a": [3, 1]}]
 
 
-def test_equal_images_run_together_whoever_sent_them(gates, lanes):
-    """One lane computes their trunk, although two are free, and a full batch has room for them."""
+def test_equal_images_run_together_whoever_sent_them(fake):
+    """One lane computes their trunk, although two are free."""
     picture, other = Image.new("RGB", (8, 8), "red"), Image.new("RGB", (8, 8), "blue")
-
-    def prepared(image, content):
-        return Prepared(image, {8}, content)
-
-    held = [lanes.submit("e", [0], ["a"], 20) for _ in range(2)]
-    arrive(gates, 2)
     sent = [(picture, b"red"), (other, b"blue"), (picture, b"red"), (picture, b"red")]
-    images = [prepared(*each) for each in sent]
-    futures = [lanes.submit("e", [image], [task], 20) for image, task in zip(images, "abcd", strict=True)]
-    seen = []
-    gates.classify = lambda edition, found, wanted: (
-        seen.append((list(found), wanted))
+    images, seen = [Prepared(image, {8}, content) for image, content in sent], []
+    fake.classify = lambda edition, found, wanted: (
+        seen.append(list(found))
         or Classified({task: np.zeros((len(rows), 2), np.float32) for task, rows in wanted.items()}, 0, 0, 0)
     )
-    gates.gate.set()
-    wait([*held, *futures], 20)
-    assert {tuple(map(images.index, found)) for found, _ in seen} == {(0, 2, 3), (1,)}
+    batcher = Batcher(fake, max_batch=4, max_wait=2.0, queue=100, lanes=2, threads=2)
+    futures = [batcher.submit("e", [image], [task], 20) for image, task in zip(images, "abcd", strict=True)]
+    wait(futures, 20)
+    assert batcher.close(20)
+    assert {tuple(map(images.index, found)) for found in seen} == {(0, 2, 3), (1,)}
+
+
+def test_equal_images_fill_a_batch_too(fake, make):
+    picture = Image.new("RGB", (8, 8))
+    sizes = []
+    fake.classify = lambda edition, found, wanted: (
+        sizes.append(len(found))
+        or Classified({task: np.zeros((len(rows), 2), np.float32) for task, rows in wanted.items()}, 0, 0, 0)
+    )
+    batcher = make(max_batch=4, max_wait=0.5)
+    wait([batcher.submit("e", [Prepared(picture, {8}, b"same")], ["a"], 20) for _ in range(10)], 20)
+    assert sum(sizes) == 10
+    assert max(sizes) <= 4
+
+
+def test_what_cannot_be_counted_is_answered(fake, make, caplog):
+    def observe(batch):
+        raise ZeroDivisionError
+
+    batcher = make(observe=observe)
+    for number in (1, 2):
+        assert plain(batcher.submit("e", [number], ["a"], 20).result(20)) == [{"a": [number, 1]}]
+    assert batcher.close(20)
+    assert [record.message for record in caplog.records] == ["a batch could not be counted"] * 2

@@ -127,6 +127,26 @@ def test_what_no_path_needs_any_more_is_let_go_of(evolved, images):
     assert classifier.modules.num_bytes == sum(size for _, size in classifier.modules._modules.values())
 
 
+def test_what_an_old_edition_loads_again_is_let_go_of_at_its_end(evolved, images, monkeypatch):
+    """Another thread meets the new edition while a batch of the old one runs."""
+    classifier = evolved.classifier()
+    edition = classifier.edition()
+    expected = classifier.classify(edition, images, {"two": [0]}).logits["two"].tolist()
+    evolved.remove("two")
+    later, get = classifier.edition(edition), classifier.modules.get
+    meanwhile = [lambda: classifier.classify(later, images, {"one": [0]})]
+
+    def get_while_the_other_runs(*key):
+        if meanwhile:
+            meanwhile.pop()()
+        return get(*key)
+
+    monkeypatch.setattr(classifier.modules, "get", get_while_the_other_runs)
+    assert classifier.classify(edition, images, {"two": [0]}).logits["two"].tolist() == expected
+    digests = {slot.digest for slot in evolved.path("one").slots}
+    assert {digest for _, digest, _ in classifier.modules._modules} <= digests
+
+
 def test_images_that_were_prepared(evolved, images):
     classifier = evolved.classifier()
     edition = classifier.edition()

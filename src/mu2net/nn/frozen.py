@@ -16,7 +16,7 @@ class Derived(Generic[T]):
     """A value computed from parameters: at every call while one of them trains, else once until one changes.
 
     It is computed without autocast, so that it is the same in every arithmetic. What is kept is computed outside of
-    inference mode, so that autograd may use it later.
+    inference mode, so that autograd may use it later. Threads may ask at once, as long as nothing trains.
     """
 
     def __init__(self) -> None:
@@ -38,10 +38,11 @@ class Derived(Generic[T]):
             with autocast(sources[0].device, "float32"):
                 return compute()
         state = (key, *(_state(source) for source in sources))
-        if self._kept is None or self._kept[0] != state:
+        kept = self._kept  # another thread may keep the value of another key at any moment
+        if kept is None or kept[0] != state:
             with torch.inference_mode(mode=False), torch.no_grad(), autocast(sources[0].device, "float32"):
-                self._kept = (state, compute())
-        return self._kept[1]
+                kept = self._kept = (state, compute())
+        return kept[1]
 
 
 def _state(tensor: torch.Tensor) -> Hashable:

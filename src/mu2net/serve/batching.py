@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -11,12 +12,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice, takewhile
 
+import torch
+
 from mu2net.errors import Mu2NetError
 from mu2net.system.classifier import Classified, Classifier, Edition, LogitArray, Squeezable, content_of
 from mu2net.train.compute import thread_count
 
 ImageLogits = dict[str, LogitArray]
 """For every task, the logits of one image, shape ``[classes]``."""
+
+_log = logging.getLogger("mu2net.serve")
 
 _LAST_SECONDS = 5.0
 """How long the end waits for a batch that is being computed, in seconds."""
@@ -76,12 +81,12 @@ _Item = tuple[_Job, int]
 class Batcher:
     """Runs a classifier in lanes, threads of its own, for requests of many threads.
 
-    Every lane computes a batch by itself. Lanes that are free divide what waits, equal images staying together, and
-    each gets the same share of the processors, all of them where nothing else is computed.
+    Every lane computes a batch by itself. Lanes that are free divide what waits, equal images staying together. A batch
+    keeps to its end the processors that it began with: its share among the lanes that compute then.
 
     Args:
         classifier: What answers.
-        max_batch: Most different images that run together.
+        max_batch: Most images that run together.
         max_wait: How long the first image of a batch waits for others, in seconds.
         queue: Most images that wait.
         lanes: How many batches are computed at a time.
@@ -196,6 +201,7 @@ class Batcher:
             lane.join(None if end is None else max(0.0, end - time.monotonic()))
 
     def _run(self) -> None:
+        torch.set_num_threads(self._threads)  # what every batch puts back, for threads that begin later
         while (taken := self._take()) is not None:
             items, threads = taken
             try:
@@ -225,10 +231,10 @@ class Batcher:
         for job in {id(job): job for job, _ in taken}.values():
             if job.deadline < now:
                 _fail(job, ExpiredError("the request waited for too long; the server has more to do than it can"))
-        return [(job, index) for job, index in taken if not job.future.done()], max(1, self._threads // computing)
+        return [(job, index) for job, index in taken if not job.future.done()], -(-self._threads // computing)
 
     def _share(self) -> list[_Item]:
-        """Take this lane's share of what waits: as many different images, each for all who sent it.
+        """Take this lane's share of what waits: as many different images, each for all who sent it, up to a batch.
 
         It is empty where other lanes took all of it, or the end came without patience.
         """
@@ -236,8 +242,8 @@ class Batcher:
         same: dict[object, list[_Item]] = {}
         for job, index in here:
             same.setdefault(content_of(job.images[index]) or (id(job), index), []).append((job, index))
-        most = min(self._max_batch, -(-len(same) // self._free))
-        taken = [item for items in islice(same.values(), most) for item in items]
+        share = islice(same.values(), -(-len(same) // self._free))
+        taken = [item for items in share for item in items][: self._max_batch]
         chosen = set(taken)
         self._items = deque(item for item in self._items if item not in chosen)
         return taken
@@ -258,7 +264,10 @@ class Batcher:
         seconds = time.monotonic() - started
         self._pace = seconds / len(items) / len(self._lanes)
         if self._observe is not None:
-            self._observe(Batch(len(items), len(jobs), seconds, classified))
+            try:
+                self._observe(Batch(len(items), len(jobs), seconds, classified))
+            except Exception:  # all have their answers, and the lane must go on
+                _log.exception("a batch could not be counted")
 
     def _classify(self, items: list[_Item]) -> Classified:
         wanted: dict[str, list[int]] = {}

@@ -15,7 +15,7 @@ from mu2net.errors import ConfigError
 
 _BACKLOG = 2048
 _IDLE_SECONDS = 75
-"""How long a connection may be silent: longer than clients and proxies keep theirs, so that none of them sends a
+"""How long a connection may be silent: longer than most clients and proxies keep theirs, so that they do not send a
 request while the server closes."""
 
 _LAST_SECONDS = 5

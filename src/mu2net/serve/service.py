@@ -235,7 +235,7 @@ class Service:
             if batcher is None:
                 raise ClosedError("the server is stopping; send the request to another one, or try again later")
             with batcher.places(len(images)):
-                prepared = await self._prepare(images, {task.side for task in tasks})
+                prepared = await self._prepare(images, {task.side for task in tasks}, principal)
                 asked = batcher.submit(edition, prepared, [task.name for task in tasks], self.settings.timeout)
             logits = await asyncio.wrap_future(asked)
         except BusyError as error:
@@ -246,19 +246,23 @@ class Service:
             raise TimeoutError from error
         return Answer(edition.version, tuple(tasks), tuple(name for name, _ in images), tuple(logits))
 
-    async def _prepare(self, images: Sequence[tuple[str, bytes]], sides: set[int]) -> list[Prepared]:
+    async def _prepare(
+        self, images: Sequence[tuple[str, bytes]], sides: set[int], principal: Principal
+    ) -> list[Prepared]:
         """Decode images in threads, and keep what the networks need of them.
 
         There is a thread for every processor, and no more: who leaves while an image is decoded does not make room for
-        another one, because the thread goes on to its end.
+        another one, because the thread goes on to its end. Images of different tokens are never held to be equal: how
+        long an answer takes must not tell what others sent.
         """
+        owner = (principal.name or "").encode()
 
         def prepare(index: int, name: str, data: bytes) -> Prepared:
             try:
                 image = decode_rgb(data, f"'{name}'", max_pixels=self.settings.max_pixels)
             except ImageError as error:
                 raise ProblemError(422, "bad-image", str(error), f"images.{index}") from error
-            return Prepared(image, sides, hashlib.sha256(data).digest())
+            return Prepared(image, sides, hashlib.sha256(data).digest() + owner)
 
         found = []
         for index, (name, data) in enumerate(images):

@@ -20,7 +20,7 @@ from mu2net.errors import ConfigError
 from mu2net.nn.backbone import Backbone
 from mu2net.nn.chain import run_slot
 from mu2net.nn.int8 import to_int8
-from mu2net.nn.modules import Modules
+from mu2net.nn.modules import Key, Modules
 from mu2net.nn.network import Entry, Network, Part, Route, Rows
 from mu2net.nn.precision import Precision, choose_device
 from mu2net.search.arithmetic import path_compute, path_precision
@@ -40,6 +40,9 @@ PREDICTION_BATCH = 16
 
 ServingPrecision = Precision | Literal["int8"]
 """``int8``: linear layers in 8-bit integers, the rest in float32."""
+
+MOST_LANES = 4
+"""Batches that are computed at a time at most: each has activations and threads of its own."""
 
 TIE: Mapping[ServingPrecision, float] = {"float32": 1e-4, "bfloat16": 2**-5, "int8": 2**-5}
 """Two best logits closer than this (times the largest magnitude, where that is above 1) are a near tie."""
@@ -174,7 +177,7 @@ class Classifier:
     ) -> None:
         self._store, self._backbone, self._precision, self._judge = store, backbone, precision, judge
         self._device = device or choose_device()
-        self._newest, self._lock = -1, Lock()
+        self._newest, self._live_keys, self._lock = -1, frozenset[Key](), Lock()
         self.threads = torch.get_num_threads()
         self._verdicts: dict[str, bool] = {}
         if precision == "int8":
@@ -189,8 +192,8 @@ class Classifier:
 
     @property
     def lanes(self) -> int:
-        """How many batches are best computed at a time: one for every processor, a single one elsewhere."""
-        return self.threads if self._device.type == "cpu" else 1
+        """How many batches are best computed at a time: one for every processor, at most four; one elsewhere."""
+        return min(self.threads, MOST_LANES) if self._device.type == "cpu" else 1
 
     def edition(self, known: Edition | None = None) -> Edition:
         """Return the live paths of now; ``known`` itself where nothing happened since.
@@ -202,11 +205,12 @@ class Classifier:
             return known
         version, records, live = self._store.moment()
         paths = {path.task: path for path in live}
-        tasks = {
-            record.name: self._live(record.name, record.classes, paths[record.name], is_private=record.is_private)
-            for record in records
-            if record.name in paths
-        }
+        with thread_count(self.threads):  # a new thread may have taken over that of a lane
+            tasks = {
+                record.name: self._live(record.name, record.classes, paths[record.name], is_private=record.is_private)
+                for record in records
+                if record.name in paths
+            }
         network = Network(
             (task.route for task in tasks.values()), self._module_of, channels_last=self._backbone.is_convolutional
         )
@@ -246,6 +250,16 @@ class Classifier:
             UnknownNameError: The edition has no such task.
         """
         self._forget(edition)
+        try:
+            return self._classified(edition, images, wanted)
+        finally:
+            if edition.version < self._newest:  # what it loaded meanwhile is needed no more
+                with self._lock:
+                    self.modules.keep(self._live_keys)
+
+    def _classified(
+        self, edition: Edition, images: Sequence[Squeezable], wanted: Mapping[str, Sequence[int]]
+    ) -> Classified:
         pixels = _Pixels(images)
         rows = {name: pixels.distinct(asked) for name, asked in wanted.items()}
         entries = {
@@ -269,12 +283,11 @@ class Classifier:
     def _forget(self, edition: Edition) -> None:
         """Let go of what no live path needs any more, when a newer edition is asked for the first time."""
         with self._lock:
-            is_newer = edition.version > self._newest
-            self._newest = max(self._newest, edition.version)
-        if is_newer:
-            self.modules.keep(
-                {(part.slot, part.digest, part.variant) for task in edition.tasks.values() for part in task.route.parts}
-            )
+            if edition.version > self._newest:
+                parts = [part for task in edition.tasks.values() for part in task.route.parts]
+                self._newest = edition.version
+                self._live_keys = frozenset((part.slot, part.digest, part.variant) for part in parts)
+                self.modules.keep(self._live_keys)
 
     def _settle(self, task: LiveTask, pixels: _Pixels, rows: Rows) -> LogitArray:
         def run(images: torch.Tensor) -> torch.Tensor:
