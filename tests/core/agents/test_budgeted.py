@@ -4,17 +4,16 @@ from dataclasses import replace
 
 import pytest
 
-from mu2net.core.agents import make_agent
+from mu2net.core.agents import budgeted, make_agent
 from mu2net.core.agents.base import Trained
 from mu2net.core.agents.budgeted import (
     DEPTH_EXAMPLES,
     LEAST_PROBED,
     MAX_TRUNKS,
     NUM_VALIDATIONS,
-    PROBED_IMAGES,
     TRUNK_SHARE,
-    standard_error,
 )
+from mu2net.core.agents.noise import PROBED_IMAGES, standard_error
 from mu2net.core.agents.windows import Window
 from mu2net.core.outlook import Outlook
 from mu2net.core.population import Population
@@ -93,7 +92,7 @@ LAST_BLOCK_IS_CHEAP = {"depth": 12, "flops": 1150, "block_flops": (*[100] * 11, 
     ("passes", "first", "count"),
     [
         (1e6, ["block_06", "block_07", "block_08"], 4),
-        (10_000, ["block_08", "block_09", "block_10"], 3),  # fewer than 20,000 examples of the lowest one
+        (10_000, ["block_06", "block_07", "block_08"], 4),  # about 11,600 examples of the lowest one
         (5000, ["block_10", "block_11"], 1),
         (4000, ["block_11"], 5),  # about 9,700 examples of the last two: of none enough
         (0, ["block_06", "block_07", "block_08"], 5),  # a cycle that is resumed when its time is over
@@ -109,6 +108,15 @@ def test_a_window_is_tried_first_where_time_affords_enough_of_it(build, start, p
     assert (["block_11"] in windows) == (count == 5)
     assert len(windows) == len(agent.windows(population.root, population.outlook))
     assert "block_11" not in [its.slots[0] for its in agent.windows(population.root)]
+
+
+def test_the_lowest_window_is_left_out_where_time_affords_enough_of_the_others_alone(build, start, monkeypatch):
+    monkeypatch.setitem(budgeted.LOW_START, 0.5, 20_000)
+    anatomy = build.vit(**LAST_BLOCK_IS_CHEAP)
+    agent = make_agent("budgeted", anatomy, build.scoring(anatomy))
+    population = replace(start(), outlook=Outlook(10_000, 2000))
+    windows = [trained(child) for child in agent.propose(population, generator(0), 3)]
+    assert [window[0] for window in windows] == ["block_08", "block_07", "block_10"]
 
 
 def test_what_is_left_of_the_time_continues_the_best_where_no_other_window_fits(build, start):
@@ -378,3 +386,21 @@ def test_a_head_alone_is_published_only_where_there_is_nothing_else(build, deep,
     _, after = advance(build, deep, agent, heads, 0.5)
     assert agent.best(after).quality == 0.5
     assert agent.stage(after).validated is None
+
+
+def test_a_later_window_is_published_only_where_it_is_clearly_better(build, deep, agent, start):
+    """On 128 images, one standard error of 80 % is 3.5 points."""
+    _, population = advance(build, deep, agent, start(), 0.80)
+    for quality, best in ((0.81, 0.80), (0.86, 0.86)):
+        (proposal,), after = advance(build, deep, agent, population, quality)
+        assert trained(proposal) != trained(agent.propose(start(), generator(0), 1)[0])
+        assert agent.best(after).quality == best
+    continued = replace(after, outlook=Outlook(1e6, 2000))
+    assert agent.best(continued).quality == 0.86
+
+
+def test_a_depth_counts_as_it_is_measured(build, shallow, shallow_agent, start):
+    """Depths are trained side by side, and none of them is known to be better than another."""
+    population = replace(start(), outlook=Outlook(1e6, 2000, 2))
+    _, after = advance(build, shallow, shallow_agent, population, 0.80, 0.81)
+    assert shallow_agent.best(after).quality == 0.81

@@ -33,6 +33,7 @@ from math import ceil
 import numpy as np
 
 from mu2net.core.agents.base import PASSES, BaseAgent, Stage
+from mu2net.core.agents.noise import PROBED_IMAGES, standard_error
 from mu2net.core.agents.windows import PARAMETER_BOUND, PLANNED_SHARE, Window, WindowCost, neighbours
 from mu2net.core.anatomy import HEAD, block_slot
 from mu2net.core.mutation import ChildDraw
@@ -70,7 +71,7 @@ WINDOW_STARTS = {0.7: 12_000, 0.55: 12_000, 0.85: 12_000}
 """Where windows begin, as a share of the depth, in the order in which they are tried; and the training examples that
 each needs, about: with fewer, a cheaper window learns more."""
 
-LOW_START = {0.5: 20_000}
+LOW_START = {0.5: 9_000}
 """The same of the window that comes before them where no layer can be dropped: a lower one holds more blocks."""
 
 MAX_TRUNKS = 5
@@ -78,9 +79,6 @@ MAX_TRUNKS = 5
 
 TRUNK_SHARE = 0.03
 """Share of the budget for each trunk that is compared."""
-
-PROBED_IMAGES = 128
-"""Validation images that tell trunks apart: differences that matter are large."""
 
 PROBE_EXAMPLES = 1024
 """Training images of a head that tells trunks apart, at most."""
@@ -169,10 +167,19 @@ class Budgeted(BaseAgent):
     def best(self, population: Population) -> Path | None:
         """Return the path with the best score; a head alone counts only while there is nothing else.
 
-        It was compared on a part of the validation images, and trained for a moment.
+        It was compared on a part of the validation images, and trained for a moment. Windows are tried in the order of
+        what was learned about other tasks: a later one counts only where it is better by more than a standard error.
         """
-        ranking = self.ranked(population)
-        return next((path for path in ranking if not self._is_head(path)), ranking[0] if ranking else None)
+        ranking, found = self.ranked(population), self._windowed(population)
+        if not found or self.depths():
+            return next(iter(found or ranking), None)
+        windows = dict.fromkeys(self._trained(path) for path in population.own if not self._is_head(path))
+        first, *later = (next(path for path in found if self._trained(path) == window) for window in windows)
+        for path in later:
+            luck = standard_error(first) / max(first.quality, 1e-9)
+            if self.score(population, path) > self.score(population, first) * (1.0 + luck):
+                first = path
+        return first
 
     def depths(self) -> list[Window]:
         """Return the last block of every depth that is compared, in the order in which they are tried.
@@ -374,17 +381,3 @@ class Budgeted(BaseAgent):
         origin: Origin = "own" if parent.task == population.task else "seed"
         is_measured = window is not None
         return draw.propose(origin, adds_adapters=False, inherits_momentum=True, measures_statistics=is_measured)
-
-
-def standard_error(path: Path) -> float:
-    """Return the standard error of a path's validation accuracy, in [0, 0.5].
-
-    Half a right and half a wrong answer are added (Agresti and Coull's interval at one standard error), so that an
-    accuracy of 0 or 1 on few images has one too.
-
-    Args:
-        path: A measured path.
-    """
-    number = int(path.metrics.extra.get("validated", PROBED_IMAGES)) if path.metrics else PROBED_IMAGES
-    share = (path.quality * number + 0.5) / (number + 1)
-    return float(np.sqrt(share * (1.0 - share) / (number + 1)))
