@@ -19,14 +19,14 @@ from PIL import Image
 
 from benchmarks.results import Row, format_table, write_rows
 from benchmarks.serving.inside import Single, all_tasks_speedup, int8_speedup, memory_ratio, onnx_speedup
-from benchmarks.serving.load import Load, run_load
+from benchmarks.serving.load import run_load
 from benchmarks.serving.served import TASKS, Server, Start, encoded_images, make_system
 from benchmarks.serving.soak import run_soak
 from mu2net.store.store import Store
 from mu2net.system import System
 
 RESULTS = Path(__file__).parents[1] / "results" / "serving.json"
-PARTS = ("all_tasks", "memory", "onnx", "int8", "overhead", "labels", "clients", "mixed", "soak")
+PARTS = ("all_tasks", "memory", "onnx", "int8", "overhead", "labels", "clients", "mixed", "mixed_defaults", "soak")
 CLIENTS = (1, 8, 64)
 
 
@@ -166,22 +166,39 @@ def _clients(place: Place) -> list[Row]:
 
 
 def _mixed(place: Place) -> list[Row]:
-    images, options, ours, theirs = place.images(16), place.options, list[Load](), list[Load]()
+    title = "answers per second of one process, over one process per task; 64 clients, mixed tasks"
+    ratios, detail = _mixed_pairs(place, place.cores, 1)
+    return [Row.of("mixed_traffic", title, ratios, at_least=2, detail=detail)]
+
+
+def _mixed_defaults(place: Place) -> list[Row]:
+    title = "the same where nobody sets the number of threads: every process takes all cores"
+    ratios, detail = _mixed_pairs(place, None, None)
+    return [Row.of("mixed_traffic_defaults", title, ratios, detail=detail)]
+
+
+def _mixed_pairs(place: Place, ours: int | None, theirs: int | None) -> tuple[list[float], dict[str, list[float]]]:
+    """Return how many times as many answers one process gives as one per task, and what both give per second.
+
+    Args:
+        place: Where.
+        ours: Threads of the one process; ``None`` for what it has by itself.
+        theirs: The same of each of the others.
+    """
+    images, options = place.images(16), place.options
+    rates: dict[str, list[float]] = {"ours": [], "theirs": []}
     for pair in range(options.mixed_pairs):
-        with Server(Start(place.folder, place.cores)) as server:
+        with Server(Start(place.folder, ours)) as server:
             urls = dict.fromkeys(place.names, server.url)
-            ours.append(run_load(urls, images, 64, options.seconds, options.seed + pair))
-        servers = [Server(Start(place.folder, 1)) for _ in place.names]
+            rates["ours"].append(run_load(urls, images, 64, options.seconds, options.seed + pair).rate)
+        servers = [Server(Start(place.folder, theirs)) for _ in place.names]
         try:
             urls = {name: server.url for name, server in zip(place.names, servers, strict=True)}
-            theirs.append(run_load(urls, images, 64, options.seconds, options.seed + pair))
+            rates["theirs"].append(run_load(urls, images, 64, options.seconds, options.seed + pair).rate)
         finally:
             for server in servers:
                 server.__exit__(None, None, None)
-    detail = {"ours": [load.rate for load in ours], "theirs": [load.rate for load in theirs]}
-    title = "answers per second of one process, over one process per task; 64 clients, mixed tasks"
-    values = [one.rate / other.rate for one, other in zip(ours, theirs, strict=True)]
-    return [Row.of("mixed_traffic", title, values, at_least=2, detail=detail)]
+    return [one / other for one, other in zip(rates["ours"], rates["theirs"], strict=True)], rates
 
 
 def _soak(place: Place) -> list[Row]:
@@ -203,7 +220,11 @@ def _soak(place: Place) -> list[Row]:
 
 
 MEASURES: dict[str, Callable[[Place], list[Row]]] = dict(
-    zip(PARTS, (_all_tasks, _memory, _onnx, _int8, _overhead, _labels, _clients, _mixed, _soak), strict=True)
+    zip(
+        PARTS,
+        (_all_tasks, _memory, _onnx, _int8, _overhead, _labels, _clients, _mixed, _mixed_defaults, _soak),
+        strict=True,
+    )
 )
 
 

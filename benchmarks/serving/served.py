@@ -75,12 +75,12 @@ class Start:
 
     Args:
         folder: The system.
-        threads: Threads of its network.
+        threads: Threads of its network, which then wait without spinning; ``None`` for what a server has by itself.
         options: Further options of ``mu2net serve``.
     """
 
     folder: Path
-    threads: int
+    threads: int | None
     options: tuple[str, ...] = ()
 
 
@@ -94,7 +94,9 @@ class Server:
     def __init__(self, start: Start) -> None:
         main = [sys.executable, "-c", "from mu2net.cli import main; main()"]
         options = ["--system", str(start.folder), "--port", "0", "--json", *start.options]
-        environment = {**os.environ, "OMP_NUM_THREADS": str(start.threads), "OMP_WAIT_POLICY": "PASSIVE"}
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("OMP_")}
+        if start.threads is not None:
+            environment |= {"OMP_NUM_THREADS": str(start.threads), "OMP_WAIT_POLICY": "PASSIVE"}
         self.process = subprocess.Popen(  # noqa: S603 - our own program
             [*main, "serve", *options], stdout=subprocess.PIPE, text=True, env=environment
         )
