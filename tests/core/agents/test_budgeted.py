@@ -13,7 +13,6 @@ from mu2net.core.agents.budgeted import (
     NUM_VALIDATIONS,
     TRUNK_SHARE,
 )
-from mu2net.core.agents.noise import PROBED_IMAGES, standard_error
 from mu2net.core.agents.windows import Window
 from mu2net.core.outlook import Outlook
 from mu2net.core.population import Population
@@ -318,13 +317,6 @@ def test_another_trunk_than_the_roots_must_be_better_by_a_standard_error(build, 
     _, after = advance(build, deep, agent, population, 0.3, quality)
     (child,), _ = advance(build, deep, agent, after, 0.6)
     assert child.parent_id == parent
-
-
-def test_a_standard_error_is_that_of_the_images_that_were_evaluated(build, deep):
-    path = build.path(deep, "a/0/0/0", quality=0.5)
-    assert standard_error(path) == pytest.approx(0.5 / PROBED_IMAGES**0.5, rel=0.01)
-    assert standard_error(path.with_metrics(extra={"validated": 1000})) == pytest.approx(0.5 / 1000**0.5, rel=0.01)
-    assert 0 < standard_error(path.with_metrics(quality=0.0, extra={"validated": 20})) < 0.05
 
 
 def test_windows_take_new_statistics_and_nothing_else_does(build, deep, agent, start):
