@@ -20,7 +20,7 @@ _COLORS = {
     "lora": "#d465a0",
 }
 _OTHERS = ("#3f5efb", "#00743f", "#8c5e3c", "#5b6770", "#e0600b", "#3a0ca3")
-_SHADES = (0.0, 0.2, 0.35)
+_SHADES = (0.0, 0.15, 0.3, 0.45)
 """How far agents of one kind that differ in their number are mixed with white."""
 
 
