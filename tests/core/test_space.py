@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mu2net.core.rng import generator
-from mu2net.core.space import MU, RATE, Range, Space, mu2net_plus_space, mu2net_space, munet_space, with_patch_drop
+from mu2net.core.space import MU, RATE, Range, Space, mu2net_plus_space, mu2net_space, munet_space, with_regularization
 from mu2net.errors import RangeError, UnknownNameError
 
 VALUES = st.lists(st.one_of(st.integers(-50, 50), st.text("abc", max_size=3)), min_size=1, max_size=8, unique=True)
@@ -167,11 +167,14 @@ def test_a_backbone_without_adapters_has_no_adapter_size(lite):
         assert space["num_layers"].values == (5,)
 
 
-def test_patch_dropout_is_off_at_first_and_only_where_there_are_patches(vit, lite):
-    added = with_patch_drop(mu2net_space(vit), vit)
-    assert added.defaults() == {**mu2net_space(vit).defaults(), "patch_drop_rate": 0.0}
+def test_regularization_is_off_at_first_and_of_patches_only_where_there_are_some(vit, lite):
+    off = {"opt_averaging": 0.0}
+    added = with_regularization(mu2net_space(vit), vit)
+    assert added.defaults() == {**mu2net_space(vit).defaults(), **off, "patch_drop_rate": 0.0, "patch_mix_rate": 0.0}
     assert added["patch_drop_rate"].values == (0.0, 0.25, 0.5, 0.75)
-    assert with_patch_drop(mu2net_space(lite), lite) == mu2net_space(lite)
+    assert added["patch_mix_rate"].values == (0.0, 0.25, 0.5, 0.75, 1.0)
+    assert added["opt_averaging"].values == (0.0, 0.05, 0.1, 0.2, 0.5)
+    assert with_regularization(mu2net_space(lite), lite).defaults() == {**mu2net_space(lite).defaults(), **off}
 
 
 def test_a_fixed_hyperparameter_keeps_its_starting_value_whatever_the_parent_has() -> None:

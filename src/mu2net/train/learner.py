@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch.nn import functional as F
 
 from mu2net.nn.backbone import Tensors
 from mu2net.nn.chain import Chain
 from mu2net.nn.precision import Precision
+from mu2net.train.averaging import WeightAverage
 from mu2net.train.batches import Batch, Key
 from mu2net.train.compute import Compute
 from mu2net.train.evaluate import count_correct
 from mu2net.train.optimizer import SlotOptimizer
 from mu2net.train.patch_drop import draw_tokens, keep_tokens
+from mu2net.train.patch_mix import draw_replaced, mix_tokens, mixed_cross_entropy
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,8 @@ class ChainLearner:
         compute: In which arithmetic the network runs.
         patch_drop_rate: Share of an image's patches that a step does not see, in [0, 1[; nothing is dropped where the
             class token alone enters what trains, nor in networks without patches.
+        patch_mix_rate: Share of the steps that show parts of two images of a piece in one, in [0, 1]; likewise.
+        average: Averages the trained parameters: validations and states are of the averages; ``None`` for none.
     """
 
     def __init__(
@@ -123,21 +127,29 @@ class ChainLearner:
         optimizer: SlotOptimizer,
         compute: Compute,
         patch_drop_rate: float = 0.0,
+        patch_mix_rate: float = 0.0,
+        average: WeightAverage | None = None,
     ) -> None:
         self._chain, self._depth, self._trained = chain, chain.frozen_prefix, tuple(trained)
         self._optimizer, self._compute = optimizer, compute
-        self._drop_rate = patch_drop_rate
-        self._dropped_at = chain.patches_from(self._depth) if patch_drop_rate else None
+        self._drop_rate, self._mix_rate, self._average = patch_drop_rate, patch_mix_rate, average
+        self._changed_at = chain.patches_from(self._depth) if patch_drop_rate or patch_mix_rate else None
 
     def step(self, turns: Sequence[Turn], labels: torch.Tensor) -> list[float | None]:
         """Take one optimiser step; see ``Learner``."""
         (turn,) = turns
-        return [self._optimizer.step(self._losses(turn, labels), turn.lr)]
+        loss = self._optimizer.step(self._losses(turn, labels), turn.lr)
+        if self._average is not None and loss is not None:
+            self._average.update()
+        return [loss]
 
     def _losses(self, turn: Turn, labels: torch.Tensor) -> Iterator[torch.Tensor]:
         """Yield losses that add up to the batch's mean loss, one for every piece of it."""
         entering, tokens, kept = turn.entering, self._chain.tokens_from(self._depth), self._draw(turn)
-        if kept is not None and self._dropped_at == self._depth:
+        patches = (self._chain.tokens_from(0) if kept is None else kept.shape[1]) - 1
+        replaced = 0 if self._changed_at is None else draw_replaced(patches, self._mix_rate, turn.key)
+        share = replaced / patches if replaced else 0.0
+        if kept is not None and self._changed_at == self._depth:
             entering, tokens, kept = keep_tokens(entering, kept), min(tokens, kept.shape[1]), None
         pieces = count_pieces(len(entering), tokens, entering.device, self._compute.precision)
         kept_pieces = [None] * pieces if kept is None else kept.tensor_split(pieces)
@@ -145,34 +157,42 @@ class ChainLearner:
             entering.tensor_split(pieces), labels.tensor_split(pieces), kept_pieces, strict=True
         ):
             with self._compute.arithmetic():
-                logits = self._forward(part, of_kept)
-            yield F.cross_entropy(logits.float(), of_part) * (len(part) / len(entering))
+                logits = self._forward(part, of_kept, replaced)
+            yield mixed_cross_entropy(logits.float(), of_part, share) * (len(part) / len(entering))
 
     def _draw(self, turn: Turn) -> torch.Tensor | None:
         """Return which tokens a step sees, shape ``[B, K]``; ``None`` for all of them."""
-        if self._dropped_at is None:
+        if self._changed_at is None or not self._drop_rate:
             return None
         return draw_tokens(len(turn.entering), self._chain.tokens_from(0) - 1, self._drop_rate, turn.key)
 
-    def _forward(self, entering: torch.Tensor, kept: torch.Tensor | None) -> torch.Tensor:
-        """Return the logits; of some tokens alone from where all have their positions, if ``kept`` says which."""
-        if kept is None or self._dropped_at is None:
+    def _forward(self, entering: torch.Tensor, kept: torch.Tensor | None, replaced: int) -> torch.Tensor:
+        """Return the logits; of some tokens alone, or of mixed ones, from where all have their positions."""
+        if self._changed_at is None or (kept is None and not replaced):
             return self._chain.forward_range(entering, self._depth)
-        tokens = self._chain.forward_range(entering, self._depth, self._dropped_at)
-        return self._chain.forward_range(keep_tokens(tokens, kept), self._dropped_at)
+        tokens = self._chain.forward_range(entering, self._depth, self._changed_at)
+        tokens = tokens if kept is None else keep_tokens(tokens, kept)
+        return self._chain.forward_range(mix_tokens(tokens, replaced) if replaced else tokens, self._changed_at)
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._average is None else self._average.applied()
 
     @torch.inference_mode()
     def count_correct(self, turns: Sequence[Turn], batch: Batch) -> list[int]:
         """Return how many examples of a batch are classified correctly; see ``Learner``."""
         (turn,) = turns
-        with self._compute.arithmetic():
+        with self._averaged(), self._compute.arithmetic():
             logits = self._chain.forward_range(turn.entering, self._depth)
         return [count_correct(logits[: batch.size].float(), batch.labels[: batch.size])]
 
     def state(self, place: int) -> State:  # noqa: ARG002 - there is but one
         """Return what the child trains, as it is now."""
-        return State({name: self._chain.tensors(name) for name in self._trained}, self._optimizer.momentum())
+        with self._averaged():
+            tensors = {name: self._chain.tensors(name) for name in self._trained}
+        return State(tensors, self._optimizer.momentum())
 
     def restore(self, place: int, state: State) -> None:  # noqa: ARG002 - there is but one
         """Put the child back to a state."""
         self._optimizer.restore(state.tensors, state.momentum)
+        if self._average is not None:
+            self._average.reset()

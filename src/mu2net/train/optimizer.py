@@ -53,6 +53,11 @@ class SlotOptimizer:
             slot: _momentum_buffers(slot, named, inherited.get(slot)) for slot, named in self._slots.items()
         }
 
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """What is trained; every step changes it in place."""
+        return list(self._parameters)
+
     @torch.no_grad()
     def restore(self, parameters: Mapping[str, Tensors], momentum: Mapping[str, Tensors]) -> None:
         """Put parameters and momentum buffers back to what they were.

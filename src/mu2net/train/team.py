@@ -1,6 +1,7 @@
 """The children of a group: their networks, and who trains them.
 
-Children that train their heads alone are stacked and trained together; all others train one by one.
+Children that train their heads alone are stacked and trained together; all others, and those whose weights are
+averaged, train one by one.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import torch
 
 from mu2net.nn.backbone import Tensors
 from mu2net.nn.chain import Chain
+from mu2net.train.averaging import WeightAverage
 from mu2net.train.batches import Batch, SplitName, SplitReader
 from mu2net.train.child import ChildJob, ChildRun, ModuleFactory, frozen_digests
 from mu2net.train.heads import HeadChild, HeadLayout, StackedHeads, head_layout
@@ -70,8 +72,8 @@ def make_children(
     chains = [factory.chain(job) for job in jobs]
     inherited = [factory.momentum(job) for job in jobs]
     stacks: dict[HeadLayout, list[int]] = {}
-    for number, chain in enumerate(chains):
-        layout = head_layout(chain, chain.frozen_prefix)
+    for number, (job, chain) in enumerate(zip(jobs, chains, strict=True)):
+        layout = None if _averaging(job) else head_layout(chain, chain.frozen_prefix)
         if layout is not None:
             stacks.setdefault(layout, []).append(number)
     learners: dict[int, tuple[Learner, int]] = {}
@@ -99,4 +101,10 @@ def _alone(job: ChildJob, chain: Chain, inherited: Mapping[str, Tensors], reader
         is_nesterov=bool(hparams["opt_nesterov"]),
         inherited=inherited,
     )
-    return ChainLearner(chain, trained, optimizer, reader.compute, float(hparams.get("patch_drop_rate", 0.0)))
+    rates = [float(hparams.get(f"patch_{name}_rate", 0.0)) for name in ("drop", "mix")]
+    average = WeightAverage(optimizer.parameters, _averaging(job)) if _averaging(job) else None
+    return ChainLearner(chain, trained, optimizer, reader.compute, *rates, average)
+
+
+def _averaging(job: ChildJob) -> float:
+    return float(job.proposal.hparams.get("opt_averaging", 0.0))

@@ -12,7 +12,7 @@ from mu2net.core.component import Slot
 from mu2net.core.path import Mutation, Path
 from mu2net.core.population import Population
 from mu2net.core.proposal import Proposal, SlotPlan
-from mu2net.core.space import Space, mu2net_space, with_patch_drop
+from mu2net.core.space import Space, mu2net_space, with_regularization
 from mu2net.errors import ConfigError
 
 
@@ -24,8 +24,8 @@ class Baseline(BaseAgent):
 
     @property
     def own_space(self) -> Space:
-        """mu2Net's hyperparameters, so that all start from the same values, and PatchDropout, which is off."""
-        return with_patch_drop(mu2net_space(self.anatomy), self.anatomy)
+        """mu2Net's hyperparameters, so that all start from the same values, and regularisation, which is off."""
+        return with_regularization(mu2net_space(self.anatomy), self.anatomy)
 
     def trains(self, slot: Slot) -> bool:
         """Return whether a pretrained slot is trained."""

@@ -41,7 +41,7 @@ from mu2net.core.outlook import Outlook
 from mu2net.core.path import Path
 from mu2net.core.population import Population
 from mu2net.core.proposal import Origin, Proposal
-from mu2net.core.space import Space, mu2net_plus_space, with_patch_drop
+from mu2net.core.space import Space, mu2net_plus_space, with_regularization
 
 DEPTHS = (0.75, 0.67, 0.83)
 """Blocks that are left, as a share of those of the root, in the order in which they are tried."""
@@ -132,7 +132,7 @@ class Budgeted(BaseAgent):
     @property
     def own_space(self) -> Space:
         """mu2Net+'s hyperparameters, without augmentation at first, a higher learning rate, and PatchDropout."""
-        space = with_patch_drop(mu2net_plus_space(self.anatomy), self.anatomy)
+        space = with_regularization(mu2net_plus_space(self.anatomy), self.anatomy)
         starts = {"opt_lr": LEARNING_RATE, "patch_drop_rate": PATCH_DROP_RATE}
         return space.with_defaults({name: value for name, value in starts.items() if name in space})
 

@@ -1,0 +1,62 @@
+"""Patches of two images in one: a training step that shows parts of both, and asks for both classes.
+
+CutMix (arXiv 1905.04899) among the tokens of a vision transformer, where images are read from the cache many times: an
+image comes in other company every time, so that its activations are not learned by heart. Predictions see one image.
+
+Shapes: B batch, N tokens (class token first), D width, C classes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional as F
+
+from mu2net.core.rng import generator
+from mu2net.errors import ConfigError
+from mu2net.train.batches import Key
+
+
+def draw_replaced(patches: int, rate: float, key: Key) -> int:
+    """Return how many patches of every image a step replaces: 0 in a step that mixes nothing.
+
+    In a step that mixes, the share is uniform in [0, 1[.
+
+    Args:
+        patches: Patches of an image that the step sees.
+        rate: Share of the steps that mix, in [0, 1].
+        key: What the draw is for; equal keys give equal numbers.
+
+    Raises:
+        ConfigError: The rate lies outside its domain.
+    """
+    if not 0.0 <= rate <= 1.0:
+        raise ConfigError(f"patch_mix_rate is {rate}; expected a share of the steps, 0 to 1")
+    rng = generator(*key, "mix")
+    return round(float(rng.random()) * patches) if rng.random() < rate else 0
+
+
+def mix_tokens(tokens_BND: torch.Tensor, replaced: int) -> torch.Tensor:
+    """Return tokens of two images each, shape ``[B, N, D]``: the first patches are those of the image before.
+
+    What the class token has gathered of both is averaged, with the shares that they have of the patches.
+
+    Args:
+        tokens_BND: Tokens; patches ascend, so that the first ones are the upper part of what is seen of an image.
+        replaced: How many patches are replaced, 0 to N - 1.
+    """
+    others_BND = tokens_BND.roll(1, 0)
+    share = replaced / (tokens_BND.shape[1] - 1)
+    class_B1D = torch.lerp(tokens_BND[:, :1], others_BND[:, :1], share)
+    return torch.cat((class_B1D, others_BND[:, 1 : 1 + replaced], tokens_BND[:, 1 + replaced :]), dim=1)
+
+
+def mixed_cross_entropy(logits_BC: torch.Tensor, labels_B: torch.Tensor, share: float) -> torch.Tensor:
+    """Return the mean loss of images that were mixed: a share of each is the image before it in the batch.
+
+    Args:
+        logits_BC: Logits, float32.
+        labels_B: Class indices.
+        share: Share of the patches that were replaced, in [0, 1]; 0 for images that were not mixed.
+    """
+    own = F.cross_entropy(logits_BC, labels_B)
+    return own if not share else torch.lerp(own, F.cross_entropy(logits_BC, labels_B.roll(1, 0)), share)

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from mu2net.errors import ConfigError
+from mu2net.train.augment import Pipeline
+from mu2net.train.batches import SplitReader, TrainBatches
+from mu2net.train.child import ModuleFactory
+from mu2net.train.compute import Compute
+from mu2net.train.learner import Turn
+from mu2net.train.patch_drop import count_kept, draw_tokens, keep_tokens
+from mu2net.train.patch_mix import draw_replaced, mix_tokens, mixed_cross_entropy
+from mu2net.train.session import train_group
+from mu2net.train.team import make_children
+
+CPU = torch.device("cpu")
+
+
+def test_as_many_steps_mix_as_the_rate_says_and_any_share_is_as_likely():
+    drawn = torch.tensor([draw_replaced(100, 0.25, ("key", step)) for step in range(4000)])
+    mixed = drawn[drawn > 0]
+    assert abs(len(mixed) - 990) < 5 * (4000 * 0.25 * 0.75) ** 0.5
+    assert abs(float(mixed.float().mean()) - 50) < 5 * 29 / len(mixed) ** 0.5
+    assert mixed.max() <= 100
+    assert draw_replaced(100, 1.0, ("key", 1)) == draw_replaced(100, 1.0, ("key", 1))
+    assert {draw_replaced(100, 0.0, ("key", step)) for step in range(50)} == {0}
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.1, float("nan")])
+def test_a_rate_that_is_no_share_is_refused(rate):
+    with pytest.raises(ConfigError, match=r"patch_mix_rate is .*; expected a share of the steps, 0 to 1"):
+        draw_replaced(49, rate, ("key", 0))
+
+
+def test_the_first_patches_and_as_much_of_the_class_token_are_the_image_before():
+    tokens = torch.arange(3 * 5 * 2.0).view(3, 5, 2)
+    mixed = mix_tokens(tokens, 1)
+    for image, before in ((0, 2), (1, 0), (2, 1)):
+        assert torch.equal(mixed[image, 1], tokens[before, 1])
+        assert torch.equal(mixed[image, 2:], tokens[image, 2:])
+        assert torch.allclose(mixed[image, 0], 0.75 * tokens[image, 0] + 0.25 * tokens[before, 0])
+    assert torch.equal(mix_tokens(tokens, 4)[:, 1:], tokens.roll(1, 0)[:, 1:])
+
+
+def test_the_loss_asks_for_both_classes_by_their_shares():
+    logits, labels = torch.randn(6, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 3, 0, 1])
+    own, others = F.cross_entropy(logits, labels), F.cross_entropy(logits, labels[[5, 0, 1, 2, 3, 4]])
+    assert torch.equal(mixed_cross_entropy(logits, labels, 0.0), own)
+    assert float(mixed_cross_entropy(logits, labels, 0.25)) == pytest.approx(float(0.75 * own + 0.25 * others))
+
+
+@pytest.fixture
+def reader(vit, split):
+    return SplitReader("train", split(24, 0), Pipeline(8), Compute.of(vit, CPU, "float32"))
+
+
+@pytest.mark.parametrize("drop", [0.0, 0.5])
+@pytest.mark.parametrize("clones", [("block_01", "norm"), ("patch_embed", "norm")])
+def test_a_step_mixes_what_it_sees_wherever_training_begins(vit, source, job, reader, clones, drop):
+    batch = TrainBatches(reader, 8, (0,)).batch(0)
+    (one,) = make_children(
+        [job("a", *clones, patch_drop_rate=drop, patch_mix_rate=1.0)],
+        ModuleFactory(vit, source, CPU, (0,)),
+        {"train": reader},
+    )
+    entering = one.prefix.run(batch)
+    for number in range(5):
+        one.learner.step([Turn(0, entering, 0.1, ("step", number))], batch.labels)
+    start = max(one.chain.frozen_prefix, one.chain.index("tokens") + 1)
+    patches = count_kept(one.chain.part("tokens").pos_embed.shape[1] - 1, drop)
+    key = next(
+        it for it in (("step", number) for number in range(5, 99)) if 0 < draw_replaced(patches, 1.0, it) < patches
+    )
+    replaced = draw_replaced(patches, 1.0, key)
+    with torch.no_grad():
+        tokens = one.chain.forward_range(entering, one.chain.frozen_prefix, start)
+        if drop:
+            tokens = keep_tokens(tokens, draw_tokens(8, tokens.shape[1] - 1, drop, key))
+        logits = one.chain.forward_range(mix_tokens(tokens, replaced), start)
+        expected = float(mixed_cross_entropy(logits, batch.labels, replaced / patches))
+        plain = float(F.cross_entropy(one.chain.forward_range(tokens, start), batch.labels))
+    (loss,) = one.learner.step([Turn(0, entering, 0.1, key)], batch.labels)
+    assert loss == pytest.approx(expected, abs=1e-6)
+    assert abs(expected - plain) > 1e-4
+
+
+def test_validations_see_one_image_and_training_is_repeatable(group, source, job):
+    def trained(**rates):
+        (made,) = train_group(group(job("a", "block_01", "norm", **rates)), source)
+        return made
+
+    one, again, plain = trained(patch_mix_rate=1.0), trained(patch_mix_rate=1.0), trained()
+    assert one.metrics.validations == again.metrics.validations
+    weights = [made.tensors["block_01"]["mlp.fc1.weight"] for made in (one, again, plain)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_the_class_token_alone_is_not_mixed(vit, source, job, reader):
+    batch = TrainBatches(reader, 8, (0,)).batch(0)
+    states = []
+    for rate in (0.0, 1.0):
+        jobs = [job("a", "norm", patch_mix_rate=rate)]
+        (one,) = make_children(jobs, ModuleFactory(vit, source, CPU, (0,)), {"train": reader})
+        for number in range(3):
+            one.learner.step([Turn(0, one.prefix.run(batch), 0.1, ("step", number))], batch.labels)
+        states.append(one.learner.state(0).tensors)
+    assert all(
+        torch.equal(states[0][slot][name], states[1][slot][name]) for slot in states[0] for name in states[0][slot]
+    )
