@@ -144,7 +144,7 @@ LAST_BLOCKS = [(["block_08"], 9), (["block_07"], 8), (["block_09"], 10)]
 
 @pytest.mark.parametrize(
     ("passes", "workers", "count"),
-    [(0, 1, 1), (2500, 1, 1), (6500, 1, 1), (9000, 1, 2), (0, 2, 2), (1e6, 2, 2), (1e6, 1, 3), (0, 4, 3)],
+    [(0, 1, 1), (2500, 1, 1), (6500, 1, 1), (9000, 1, 2), (0, 2, 2), (10_500, 2, 2), (10_500, 1, 3), (0, 4, 3)],
 )
 def test_as_many_depths_are_compared_as_time_lets_learn(shallow_agent, start, passes, workers, count):
     population = replace(start(), outlook=Outlook(passes, 2000, workers))
@@ -218,14 +218,53 @@ def test_a_continuation_that_is_as_good_is_not_published(build, shallow, shallow
     assert shallow_agent.best(after).id == "a/0/0/0"
 
 
+SEVERAL_BLOCKS = [
+    (["block_06", "block_07", "block_08"], 9),
+    (["block_07", "block_08"], 9),
+    (["block_06", "block_07"], 8),
+    (["block_08", "block_09"], 10),
+]
+
+
+@pytest.mark.parametrize(
+    ("passes", "num_train", "workers", "expected"),
+    [
+        (1e6, 2000, 1, SEVERAL_BLOCKS),  # 25,000 passes: three blocks learn from 60,000 examples, thirty passes
+        (15_000, 2000, 1, SEVERAL_BLOCKS[1:]),  # 66,000 examples of two blocks at a depth of nine
+        (15_000, 500, 1, SEVERAL_BLOCKS),
+        (15_000, 2000, 2, SEVERAL_BLOCKS[1:]),
+        (10_650, 2000, 1, SEVERAL_BLOCKS[2:3]),  # a lower trunk is cheaper
+    ],
+)
+def test_several_blocks_come_first_where_time_affords_them(shallow_agent, start, passes, num_train, workers, expected):
+    population = replace(start(), outlook=Outlook(passes, num_train, workers))
+    assert shallow_agent.stage(population).children == min(workers, len(expected))
+    children = shallow_agent.propose(population, generator(0), len(expected) + 1)
+    found = [(trained(child), child.hparams["num_layers"]) for child in children]
+    assert found == [*expected, expected[0]], "no other window is worth its time"
+    assert {child.parent_id for child in children} == {"root"}
+
+
+def test_after_several_blocks_there_are_other_windows_of_several_and_no_single_ones(
+    build, shallow, shallow_agent, start
+):
+    _, after = advance(build, shallow, shallow_agent, replace(start(), outlook=Outlook(1e6, 2000)), 0.5)
+    children = shallow_agent.propose(replace(after, outlook=Outlook(15_000, 2000)), generator(0), 4)
+    assert [trained(child) for child in children[:3]] == [blocks for blocks, _ in SEVERAL_BLOCKS[1:]]
+    assert (children[3].parent_id, trained(children[3])) == ("a/0/0/0", SEVERAL_BLOCKS[0][0])
+    (child,) = shallow_agent.propose(replace(after, outlook=Outlook(9000, 2000)), generator(0), 1)
+    assert child.parent_id == "a/0/0/0", "a single block would be affordable"
+
+
 def test_windows_that_end_at_the_best_depth_follow_where_time_affords_them(build, shallow, shallow_agent, start):
-    outlook = Outlook(1e6, 2000)
-    _, after = advance(build, shallow, shallow_agent, replace(start(), outlook=outlook), 0.5, 0.6, 0.4)
-    children = shallow_agent.propose(replace(after, outlook=outlook), generator(0), 4)
-    assert [child.parent_id for child in children] == ["root", "root", "a/0/0/1", "a/0/0/0"]
-    windows = [["block_06", "block_07"], ["block_05", "block_06", "block_07"]]
-    assert [trained(child) for child in children[:2]] == windows
-    assert {child.hparams["num_layers"] for child in children[:3]} == {8}
+    population = replace(start(), outlook=Outlook(10_500, 2000))
+    _, after = advance(build, shallow, shallow_agent, population, 0.5, 0.6, 0.4)
+    children = shallow_agent.propose(replace(after, outlook=Outlook(1e6, 2000)), generator(0), 6)
+    assert [child.parent_id for child in children] == ["root"] * 4 + ["a/0/0/1", "a/0/0/0"]
+    windows = [["block_05", "block_06", "block_07"], ["block_06", "block_07"]]
+    windows += [["block_07", "block_08"], ["block_08", "block_09"]]
+    assert [trained(child) for child in children[:4]] == windows
+    assert [child.hparams["num_layers"] for child in children] == [8, 8, 9, 10, 8, 9]
     (child,) = shallow_agent.propose(replace(after, outlook=Outlook(5000, 2000)), generator(0), 1)
     assert child.parent_id == "a/0/0/1", "there is no time for two blocks"
 
@@ -233,12 +272,11 @@ def test_windows_that_end_at_the_best_depth_follow_where_time_affords_them(build
 def test_windows_that_end_at_the_best_depth_keep_to_the_bound(build, start):
     """Two of eight blocks are a quarter of the network, three are more."""
     small = build.vit(depth=8, flops=750, block_flops=(*[100] * 7, 10))
-    agent, outlook = make_agent("budgeted", small, build.scoring(small)), Outlook(1e6, 2000)
-    population = replace(Population.start("a", build.root(small), []), outlook=outlook)
-    _, after = advance(build, small, agent, population, 0.6, 0.5, 0.4)
-    children = agent.propose(replace(after, outlook=outlook), generator(0), 2)
-    assert trained(children[0]) == ["block_04", "block_05"]
-    assert children[1].parent_id == "a/0/0/0"
+    agent = make_agent("budgeted", small, build.scoring(small))
+    population = replace(Population.start("a", build.root(small), []), outlook=Outlook(1e6, 2000))
+    children = agent.propose(population, generator(0), 4)
+    windows = [["block_04", "block_05"], ["block_03", "block_04"], ["block_05", "block_06"]]
+    assert [trained(child) for child in children] == [*windows, windows[0]]
 
 
 @pytest.mark.parametrize("fixed", [(), ("num_layers",)])
@@ -252,8 +290,11 @@ def test_a_depth_that_the_user_chose_is_the_only_one(build, shallow, start, laye
         assert window.num_layers == layers
         assert window.slots
         assert f"block_{layers:02d}" not in window.slots
-    (child,) = agent.propose(population, generator(0), agent.stage(population).children)
-    assert (trained(child), child.hparams["num_layers"]) == ([last], layers)
+    for passes, blocks in ((5000, 1), (1e6, 3)):
+        population = replace(population, outlook=Outlook(passes, 2000))
+        (child,) = agent.propose(population, generator(0), agent.stage(population).children)
+        assert child.hparams["num_layers"] == layers
+        assert trained(child) == [f"block_{index:02d}" for index in range(layers - blocks, layers)]
 
 
 def test_depths_are_no_question_without_time_or_where_no_block_can_be_dropped(build, shallow, shallow_agent, start):
@@ -263,22 +304,19 @@ def test_depths_are_no_question_without_time_or_where_no_block_can_be_dropped(bu
     assert make_agent("budgeted", replace(shallow, min_layers=12), build.scoring(shallow)).depths() == []
 
 
-def test_blocks_that_another_task_dropped_come_back(build, shallow, shallow_agent, start):
-    """A trunk of nine blocks is continued with ten: the root's block is put on it."""
+@pytest.mark.parametrize("passes", [10_500, 1e6])
+def test_depths_start_from_the_root_whatever_others_learned(build, shallow, shallow_agent, start, passes):
+    """A block that another task trained to be the last one of eight makes nothing that a ninth could read."""
     root = build.root(shallow)
-    kept = [component for component in root.components if component.slot.name not in ("norm", "block_08")]
-    kept = [c for c in kept if c.slot.name not in ("block_09", "block_10", "block_11")]
-    other = build.path(shallow, "b/0/0/0", shared=kept, hparams={"num_layers": 9}, agent="budgeted")
-    outlook = Outlook(1e6, 2000)
-    population = replace(Population.start("a", root, [other], {"root": root, other.id: other}), outlook=outlook)
-    _, after = advance(build, shallow, shallow_agent, population, 0.1, 0.9)
-    children = shallow_agent.propose(replace(after, outlook=outlook), generator(0), 3)
-    assert {child.parent_id for child in children} == {"a/0/0/1"}
-    plans = [{plan.slot.name: plan for plan in child.slots} for child in children]
-    assert plans[0]["block_08"].digest == other.component("block_08").digest
-    assert "block_08" not in plans[1]
-    assert plans[2]["block_08"].digest == other.component("block_08").digest
-    assert plans[2]["block_09"].digest == root.component("block_09").digest
+    kept = [component for component in root.components if component.slot.name not in ("norm", "block_07")]
+    kept = [c for c in kept if c.slot.name not in ("block_08", "block_09", "block_10", "block_11")]
+    other = build.path(shallow, "b/0/0/0", shared=kept, hparams={"num_layers": 8}, agent="budgeted")
+    population = Population.start("a", root, [other], {"root": root, other.id: other})
+    population = replace(population, outlook=Outlook(passes, 2000))
+    assert not shallow_agent.stage(population).is_comparison
+    for child in shallow_agent.propose(population, generator(0), 3):
+        assert child.parent_id == "root"
+        assert {plan.digest for plan in child.slots if plan.slot.kind == "block"} <= set(root.digests)
 
 
 @pytest.mark.parametrize(("passes", "is_compared"), [(LEAST_PROBED / TRUNK_SHARE, True), (10_000, False)])

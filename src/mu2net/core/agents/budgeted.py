@@ -8,25 +8,29 @@ differently:
    all on the same images. What the trunks share is computed once and kept for the windows, so this costs little; it
    says whose knowledge the task can use. The root's is left only for one that is clearly better.
    Where the network is too dear to show each head enough images, none is compared, and windows start from the root's.
-2. *Depths*, where layers can be dropped: children that train one block each and drop all blocks above it. What the last
-   block makes of a trunk is read by the head alone, so a step of it costs next to nothing once the trunk is computed,
-   and the trunks of lower blocks are parts of those of higher ones. Which depth is best differs from task to task, and
-   neither frozen features nor a short training tell which: as many are tried, side by side on the same images, as the
-   time left lets learn.
+   So do they where depths are compared: heads at different depths tell nothing of the trunks.
+2. *Depths*, where layers can be dropped and time does not afford enough examples of two blocks: children that train one
+   block each and drop all blocks above it. What the last block makes of a trunk is read by the head alone, so a step of
+   it costs next to nothing once the trunk is computed, and the trunks of lower blocks are parts of those of higher
+   ones. Which depth is best differs from task to task, and neither frozen features nor a short training tell which: as
+   many are tried, side by side on the same images, as the time left lets learn.
 3. *Windows*: children that train neighbouring blocks within a bound on their parameters, while what lies below and
-   above stays frozen: blocks up to the best depth where layers can be dropped, else some way below the top. Batch norms
-   of a window first take the statistics of the task. A window is tried first where the time left affords enough
-   examples of it; where the network is too dear for that and keeps all its blocks, the last block comes first.
+   above stays frozen: two or three blocks up to the best depth where layers can be dropped, else some way below the
+   top. Batch norms of a window first take the statistics of the task. A window is tried first where the time left
+   affords enough examples of it; where the network is too dear for that and keeps all its blocks, the last block comes
+   first.
 4. *Continuation*: where budget is left after all windows that it affords, the best children train on.
 
 Where a trunk is dear, fewer images are seen, several times each, instead of many once.
 
-On vision transformers a training step sees half of the patches (``train.patch_drop``).
+On vision transformers a training step sees half of the patches (``train.patch_drop``), half of the steps show two
+images in one (``train.patch_mix``), and a child is the average of its last weights (``train.averaging``), at a learning
+rate that stays as it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -34,7 +38,7 @@ import numpy as np
 
 from mu2net.core.agents.base import PASSES, BaseAgent, Stage
 from mu2net.core.agents.noise import PROBED_IMAGES, standard_error
-from mu2net.core.agents.windows import PARAMETER_BOUND, PLANNED_SHARE, Window, WindowCost, neighbours
+from mu2net.core.agents.windows import PLANNED_SHARE, Window, WindowCost, ending_at, is_bounded, neighbours
 from mu2net.core.anatomy import HEAD, block_slot
 from mu2net.core.mutation import ChildDraw
 from mu2net.core.outlook import Outlook
@@ -61,11 +65,9 @@ DEPTH_PASSES = 4
 ENOUGH_TO_CONTINUE = 12_000
 """Training examples, about, without which no child is continued: it starts with the full learning rate again."""
 
-BELOW_DEPTH = (2, 3)
-"""Blocks of the windows that end at the best depth, in the order in which they are tried."""
-
-ENOUGH_BELOW_DEPTH = 50_000
-"""Training examples that such a window needs, about: with fewer, its last block alone learns more."""
+BELOW_DEPTH = {3: 75_000, 2: 45_000}
+"""Blocks of the windows that end at the best depth, in the order in which they are tried; and the training examples
+that each needs, about: with fewer, fewer blocks learn more."""
 
 WINDOW_STARTS = {0.7: 12_000, 0.55: 12_000, 0.85: 12_000}
 """Where windows begin, as a share of the depth, in the order in which they are tried; and the training examples that
@@ -95,8 +97,9 @@ WORTHWHILE = 0.1
 LEARNING_RATE = 0.1
 """Where the learning rate starts: gradients are clipped, and few steps must do."""
 
-PATCH_DROP_RATE = 0.5
-"""Share of the patches that a step does not see: it costs half, and images that come again are not learned by heart."""
+OF_PATCHES = {"patch_drop_rate": 0.5, "patch_mix_rate": 0.5, "opt_averaging": 0.1, "opt_lr_schedule": "constant"}
+"""Further starting values where there are patches: steps cost half, and images that come again are not learned by
+heart."""
 
 
 class Chosen:
@@ -131,10 +134,9 @@ class Budgeted(BaseAgent):
 
     @property
     def own_space(self) -> Space:
-        """mu2Net+'s hyperparameters, without augmentation at first, a higher learning rate, and PatchDropout."""
+        """mu2Net+'s hyperparameters, without augmentation at first, a higher learning rate, and regularisation."""
         space = with_regularization(mu2net_plus_space(self.anatomy), self.anatomy)
-        starts = {"opt_lr": LEARNING_RATE, "patch_drop_rate": PATCH_DROP_RATE}
-        return space.with_defaults({name: value for name, value in starts.items() if name in space})
+        return space.with_defaults({"opt_lr": LEARNING_RATE, **(OF_PATCHES if self.anatomy.has_patches else {})})
 
     def keeps(self, population: Population, path: Path) -> bool:  # noqa: ARG002
         """Return ``True``: every child may be continued, and the best is published."""
@@ -190,7 +192,7 @@ class Budgeted(BaseAgent):
             return []
         numbers = dict.fromkeys(round(share * self.anatomy.depth) for share in DEPTHS)
         chosen = self._layers if len(self._layers) == 1 else [number for number in numbers if number in self._layers]
-        return [Window((block_slot(number - 1).name,), number) for number in chosen]
+        return [ending_at(number, 1) for number in chosen]
 
     def windows(self, root: Path, outlook: Outlook | None = None) -> list[Window]:
         """Return the windows in the order in which they are tried.
@@ -220,9 +222,12 @@ class Budgeted(BaseAgent):
         return list(trunks.values())[:MAX_TRUNKS]
 
     def _compares(self, population: Population) -> bool:
-        """Return whether the next generation compares trunks: there are several, and time shows each enough images."""
+        """Return whether the next generation compares trunks: there are several, and time shows each enough images.
+
+        None are where depths are: on the depths of a vision transformer, windows of other tasks were no better starts.
+        """
         outlook = population.outlook
-        is_affordable = outlook is None or TRUNK_SHARE * outlook.passes >= LEAST_PROBED
+        is_affordable = outlook is None or (TRUNK_SHARE * outlook.passes >= LEAST_PROBED and not self.depths())
         return population.generation == 0 and is_affordable and len(self.trunks(population)) > 1
 
     def _examples(self, windows: Sequence[Window], outlook: Outlook, passes: int = PASSES) -> float:
@@ -324,16 +329,24 @@ class Budgeted(BaseAgent):
         examples = outlook.examples(below, cost.step, PLANNED_SHARE, PASSES)
         return examples >= min(ENOUGH_TO_CONTINUE, MOST_PASSES * outlook.num_train)
 
-    def _below_depth(self, population: Population) -> list[Window]:
-        """Return the windows that end at the best depth and keep to the bound on parameters."""
-        paths = self._windowed(population)
-        depth = int(paths[0].hparams["num_layers"]) if paths else 0
-        bound, root = PARAMETER_BOUND * self.anatomy.num_params, population.root
-        sizes = {component.slot.name: component.num_params for component in root.components}
-        found = [tuple(block_slot(index).name for index in range(depth - count, depth)) for count in BELOW_DEPTH]
-        return [
-            Window(slots, depth) for slots in found if len(slots) <= depth and sum(sizes[it] for it in slots) <= bound
-        ]
+    def _below_depth(self, population: Population) -> dict[Window, int]:
+        """Return the windows of several blocks that end at a depth, and the examples that each needs.
+
+        Those of the best depth come first, then those of two blocks at other depths.
+        """
+        paths, depths = self._windowed(population), [window.num_layers for window in self.depths()]
+        best = int(paths[0].hparams["num_layers"]) if paths else depths[0]
+        few = min(BELOW_DEPTH)
+        places = [(best, count) for count in BELOW_DEPTH] + [(depth, few) for depth in depths if depth != best]
+        windows = {ending_at(depth, count): BELOW_DEPTH[count] for depth, count in places if count <= depth}
+        return {
+            window: enough for window, enough in windows.items() if is_bounded(window, self.anatomy, population.root)
+        }
+
+    def _affordable(self, windows: Mapping[Window, int], population: Population) -> list[Window]:
+        """Return the windows of which the time left affords the examples that they need, in their order."""
+        outlook = population.outlook
+        return [it for it, least in windows.items() if outlook is None or self._affords(it, outlook, least)]
 
     def _tried(self, population: Population) -> list[frozenset[str]]:
         """Return the slots that every path of the task has trained, without those that all train."""
@@ -342,10 +355,13 @@ class Budgeted(BaseAgent):
     def _race(self, population: Population) -> list[Window]:
         """Return the depths that are compared side by side, before the task has trained anything else than heads.
 
-        As many as the time left lets learn, the same number for every worker; otherwise one for each of them.
+        None where the time left affords several blocks, which learn more. As many as the time left lets learn, the
+        same number for every worker; otherwise one for each of them.
         """
         outlook, depths = population.outlook, self.depths()
         if outlook is None or not depths or any(self._tried(population)):
+            return []
+        if self._affordable(self._below_depth(population), population):
             return []
         enough = min(ENOUGH_TO_TELL, MOST_PASSES * outlook.num_train)
         for number in range(len(depths), outlook.workers, -1):
@@ -361,15 +377,16 @@ class Budgeted(BaseAgent):
         """
         tried, outlook = self._tried(population), population.outlook
         if outlook is not None and self.depths():
-            enough = dict.fromkeys(self.depths(), ENOUGH_TO_TELL)
-            enough |= dict.fromkeys(self._below_depth(population), ENOUGH_BELOW_DEPTH)
-            windows = list(enough)
+            is_raced = {len(slots) for slots in tried if slots} == {1}
+            single = dict.fromkeys(self.depths(), ENOUGH_TO_TELL) if is_raced else {}
+            enough = single | self._below_depth(population)
+            windows = self._affordable(enough, population)
         else:
             enough, windows = self._window_starts(population.root), self.windows(population.root, outlook)
         windows = [window for window in windows if set(window.slots) - self._forced not in tried]
         if outlook is None or not self.anatomy.block_flops or not any(tried):
             return windows
-        return [window for window in windows if window in enough and self._affords(window, outlook, enough[window])]
+        return self._affordable({window: enough[window] for window in windows if window in enough}, population)
 
     def _child(self, population: Population, parent: Path, window: Window | None, rng: np.random.Generator) -> Proposal:
         """Return a child of a parent that trains a window, or what its parent trained, and what the method demands."""

@@ -85,3 +85,25 @@ def neighbours(anatomy: Anatomy, root: Path, start: int) -> tuple[str, ...]:
             break
         chosen.append(component.slot.name)
     return tuple(chosen)
+
+
+def ending_at(depth: int, count: int) -> Window:
+    """Return the window of the last blocks of a network that ends at a depth.
+
+    Args:
+        depth: Blocks of the network.
+        count: Blocks of the window, ``depth`` at most.
+    """
+    return Window(tuple(block_slot(index).name for index in range(depth - count, depth)), depth)
+
+
+def is_bounded(window: Window, anatomy: Anatomy, root: Path) -> bool:
+    """Return whether a window keeps to the bound on parameters.
+
+    Args:
+        window: The window.
+        anatomy: The shape of the network.
+        root: The root path, whose components tell what a copy of a slot costs.
+    """
+    sizes = {component.slot.name: component.num_params for component in root.components}
+    return sum(sizes[name] for name in window.slots) <= PARAMETER_BOUND * anatomy.num_params
