@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -64,6 +64,25 @@ class InheritedRates:
     def carried(self) -> dict[str, float]:
         """Return the probabilities that the child stores."""
         return dict(self._rates)
+
+
+class Chosen:
+    """Rates that clone exactly some slots and change nothing else.
+
+    Args:
+        slots: Names of the slots.
+    """
+
+    def __init__(self, slots: Collection[str]) -> None:
+        self._names = frozenset(f"clone:{slot}" for slot in slots)
+
+    def draw(self, name: str, rng: np.random.Generator) -> bool:  # noqa: ARG002 - nothing is drawn
+        """Return whether a mutation is one of the clones."""
+        return name in self._names
+
+    def carried(self) -> dict[str, float]:
+        """Return nothing: there are no probabilities."""
+        return {}
 
 
 def mutate_data_hparams(

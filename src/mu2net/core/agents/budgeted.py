@@ -30,7 +30,7 @@ rate that stays as it is.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -40,9 +40,9 @@ from mu2net.core.agents.base import PASSES, BaseAgent, Stage
 from mu2net.core.agents.noise import PROBED_IMAGES, standard_error
 from mu2net.core.agents.windows import PLANNED_SHARE, Window, WindowCost, ending_at, is_bounded, neighbours
 from mu2net.core.anatomy import HEAD, block_slot
-from mu2net.core.mutation import ChildDraw
+from mu2net.core.mutation import ChildDraw, Chosen
 from mu2net.core.outlook import Outlook
-from mu2net.core.path import Path
+from mu2net.core.path import Path, Value
 from mu2net.core.population import Population
 from mu2net.core.proposal import Origin, Proposal
 from mu2net.core.space import Space, mu2net_plus_space, with_regularization
@@ -97,28 +97,14 @@ WORTHWHILE = 0.1
 LEARNING_RATE = 0.1
 """Where the learning rate starts: gradients are clipped, and few steps must do."""
 
-OF_PATCHES = {"patch_drop_rate": 0.5, "patch_mix_rate": 0.5, "opt_averaging": 0.1, "opt_lr_schedule": "constant"}
+OF_PATCHES: dict[str, Value] = {
+    "patch_drop_rate": 0.5,
+    "patch_mix_rate": 0.5,
+    "opt_averaging": 0.1,
+    "opt_lr_schedule": "constant",
+}
 """Further starting values where there are patches: steps cost half, and images that come again are not learned by
 heart."""
-
-
-class Chosen:
-    """Rates that clone exactly some slots and change nothing else.
-
-    Args:
-        slots: Names of the slots.
-    """
-
-    def __init__(self, slots: Collection[str]) -> None:
-        self._names = frozenset(f"clone:{slot}" for slot in slots)
-
-    def draw(self, name: str, rng: np.random.Generator) -> bool:  # noqa: ARG002 - nothing is drawn
-        """Return whether a mutation is one of the clones."""
-        return name in self._names
-
-    def carried(self) -> dict[str, float]:
-        """Return nothing: there are no probabilities."""
-        return {}
 
 
 @dataclass(frozen=True)
@@ -136,7 +122,7 @@ class Budgeted(BaseAgent):
     def own_space(self) -> Space:
         """mu2Net+'s hyperparameters, without augmentation at first, a higher learning rate, and regularisation."""
         space = with_regularization(mu2net_plus_space(self.anatomy), self.anatomy)
-        return space.with_defaults({"opt_lr": LEARNING_RATE, **(OF_PATCHES if self.anatomy.has_patches else {})})
+        return space.with_defaults((OF_PATCHES if self.anatomy.has_patches else {}) | {"opt_lr": LEARNING_RATE})
 
     def keeps(self, population: Population, path: Path) -> bool:  # noqa: ARG002
         """Return ``True``: every child may be continued, and the best is published."""
