@@ -74,7 +74,7 @@ class Learner(Protocol):
         ...
 
     def state(self, place: int) -> State:
-        """Return what a child trains, as it is now."""
+        """Return what a child trains, as it is now; where weights are averaged, the average."""
         ...
 
     def restore(self, place: int, state: State) -> None:
@@ -186,7 +186,7 @@ class ChainLearner:
         return [count_correct(logits[: batch.size].float(), batch.labels[: batch.size])]
 
     def state(self, place: int) -> State:  # noqa: ARG002 - there is but one
-        """Return what the child trains, as it is now."""
+        """Return what the child trains, as it is now, or was on average; the momentum is that of the last step."""
         with self._averaged():
             tensors = {name: self._chain.tensors(name) for name in self._trained}
         return State(tensors, self._optimizer.momentum())
