@@ -168,11 +168,11 @@ def test_a_backbone_without_adapters_has_no_adapter_size(lite):
 
 
 def test_regularization_is_off_at_first_and_of_patches_only_where_there_are_some(vit, lite):
-    off = {"opt_averaging": 0.0}
+    off = {"opt_averaging": 0.0, "opt_mix_rate": 0.0}
     added = with_regularization(mu2net_space(vit), vit)
-    assert added.defaults() == {**mu2net_space(vit).defaults(), **off, "patch_drop_rate": 0.0, "patch_mix_rate": 0.0}
+    assert added.defaults() == {**mu2net_space(vit).defaults(), **off, "patch_drop_rate": 0.0}
     assert added["patch_drop_rate"].values == (0.0, 0.25, 0.5, 0.75)
-    assert added["patch_mix_rate"].values == (0.0, 0.25, 0.5, 0.75, 1.0)
+    assert added["opt_mix_rate"].values == (0.0, 0.25, 0.5, 0.75, 1.0)
     assert added["opt_averaging"].values == (0.0, 0.05, 0.1, 0.2, 0.5)
     assert with_regularization(mu2net_space(lite), lite).defaults() == {**mu2net_space(lite).defaults(), **off}
 

@@ -166,7 +166,7 @@ RATE = Range("rate", _rates(2, 30), 0.2)
 LEARNING_RATES = (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 ADAPTER_DIMS = (8, 16, 32, 64, 128)
 PATCH_DROP_RATES = (0.0, 0.25, 0.5, 0.75)
-PATCH_MIX_RATES = (0.0, 0.25, 0.5, 0.75, 1.0)
+MIX_RATES = (0.0, 0.25, 0.5, 0.75, 1.0)
 AVERAGING = (0.0, 0.05, 0.1, 0.2, 0.5)
 
 
@@ -216,13 +216,14 @@ def with_regularization(space: Space, anatomy: Anatomy) -> Space:
     """Return a space and what keeps a child from learning its images by heart; all of it is off at first.
 
     ``opt_averaging`` is the mean age of the weights that are averaged, as a share of the steps, 0 for the last ones
-    alone (arXiv 1212.1824). Where the network has patches: ``patch_drop_rate``, the share of them that a step does not
-    see (arXiv 2208.07220), and ``patch_mix_rate``, the share of the steps that show parts of two images in one (arXiv
-    1905.04899). They are none of the papers' hyperparameters.
+    alone (arXiv 1212.1824), and ``opt_mix_rate`` the share of the steps that show parts of two images in one (arXiv
+    1905.04899). ``patch_drop_rate``, where the network has patches, is the share of them that a step does not see
+    (arXiv 2208.07220). They are none of the papers' hyperparameters.
 
     Args:
         space: Hyperparameters without them.
         anatomy: The shape of the network.
     """
-    patches = (Range("patch_drop_rate", PATCH_DROP_RATES, 0.0), Range("patch_mix_rate", PATCH_MIX_RATES, 0.0))
-    return Space((*space.ranges, Range("opt_averaging", AVERAGING, 0.0), *(patches if anatomy.has_patches else ())))
+    ranges = [Range("opt_averaging", AVERAGING, 0.0), Range("opt_mix_rate", MIX_RATES, 0.0)]
+    patches = [Range("patch_drop_rate", PATCH_DROP_RATES, 0.0)] if anatomy.has_patches else []
+    return Space((*space.ranges, *ranges, *patches))

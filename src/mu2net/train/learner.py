@@ -16,9 +16,9 @@ from mu2net.train.averaging import WeightAverage
 from mu2net.train.batches import Batch, Key
 from mu2net.train.compute import Compute
 from mu2net.train.evaluate import count_correct
+from mu2net.train.mixing import draw_replaced, mix_rows, mix_tokens, mixed_cross_entropy
 from mu2net.train.optimizer import SlotOptimizer
 from mu2net.train.patch_drop import draw_tokens, keep_tokens
-from mu2net.train.patch_mix import draw_replaced, mix_tokens, mixed_cross_entropy
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,8 @@ class ChainLearner:
         compute: In which arithmetic the network runs.
         patch_drop_rate: Share of an image's patches that a step does not see, in [0, 1[; nothing is dropped where the
             class token alone enters what trains, nor in networks without patches.
-        patch_mix_rate: Share of the steps that show parts of two images of a piece in one, in [0, 1]; likewise.
+        mix_rate: Share of the steps that show parts of two images of a piece in one, in [0, 1]; nothing is mixed where
+            the class token alone, or a vector, enters what trains.
         average: Averages the trained parameters: validations and states are of the averages; ``None`` for none.
     """
 
@@ -127,13 +128,13 @@ class ChainLearner:
         optimizer: SlotOptimizer,
         compute: Compute,
         patch_drop_rate: float = 0.0,
-        patch_mix_rate: float = 0.0,
+        mix_rate: float = 0.0,
         average: WeightAverage | None = None,
     ) -> None:
         self._chain, self._depth, self._trained = chain, chain.frozen_prefix, tuple(trained)
         self._optimizer, self._compute = optimizer, compute
-        self._drop_rate, self._mix_rate, self._average = patch_drop_rate, patch_mix_rate, average
-        self._changed_at = chain.patches_from(self._depth) if patch_drop_rate or patch_mix_rate else None
+        self._drop_rate, self._mix_rate, self._average = patch_drop_rate, mix_rate, average
+        self._changed_at = chain.patches_from(self._depth) if patch_drop_rate or mix_rate else None
 
     def step(self, turns: Sequence[Turn], labels: torch.Tensor) -> list[float | None]:
         """Take one optimiser step; see ``Learner``."""
@@ -146,9 +147,9 @@ class ChainLearner:
     def _losses(self, turn: Turn, labels: torch.Tensor) -> Iterator[torch.Tensor]:
         """Yield losses that add up to the batch's mean loss, one for every piece of it."""
         entering, tokens, kept = turn.entering, self._chain.tokens_from(self._depth), self._draw(turn)
-        patches = (self._chain.tokens_from(0) if kept is None else kept.shape[1]) - 1
-        replaced = 0 if self._changed_at is None else draw_replaced(patches, self._mix_rate, turn.key)
-        share = replaced / patches if replaced else 0.0
+        parts = self._count_parts(entering, kept)
+        replaced = draw_replaced(parts, self._mix_rate, turn.key) if self._mix_rate else 0
+        share = replaced / parts if replaced else 0.0
         if kept is not None and self._changed_at == self._depth:
             entering, tokens, kept = keep_tokens(entering, kept), min(tokens, kept.shape[1]), None
         pieces = count_pieces(len(entering), tokens, entering.device, self._compute.precision)
@@ -166,10 +167,19 @@ class ChainLearner:
             return None
         return draw_tokens(len(turn.entering), self._chain.tokens_from(0) - 1, self._drop_rate, turn.key)
 
+    def _count_parts(self, entering: torch.Tensor, kept: torch.Tensor | None) -> int:
+        """Return how many parts of an image a step sees that can be replaced by those of another one."""
+        tokens = self._chain.tokens_from(0)
+        if not tokens:
+            return entering.shape[2] if entering.dim() == 4 else 0
+        if self._changed_at is None:
+            return 0
+        return (tokens if kept is None else kept.shape[1]) - 1
+
     def _forward(self, entering: torch.Tensor, kept: torch.Tensor | None, replaced: int) -> torch.Tensor:
         """Return the logits; of some tokens alone, or of mixed ones, from where all have their positions."""
         if self._changed_at is None or (kept is None and not replaced):
-            return self._chain.forward_range(entering, self._depth)
+            return self._chain.forward_range(mix_rows(entering, replaced) if replaced else entering, self._depth)
         tokens = self._chain.forward_range(entering, self._depth, self._changed_at)
         tokens = tokens if kept is None else keep_tokens(tokens, kept)
         return self._chain.forward_range(mix_tokens(tokens, replaced) if replaced else tokens, self._changed_at)

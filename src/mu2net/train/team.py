@@ -101,7 +101,7 @@ def _alone(job: ChildJob, chain: Chain, inherited: Mapping[str, Tensors], reader
         is_nesterov=bool(hparams["opt_nesterov"]),
         inherited=inherited,
     )
-    drop, mix = (float(hparams.get(f"patch_{name}_rate", 0.0)) for name in ("drop", "mix"))
+    drop, mix = (float(hparams.get(name, 0.0)) for name in ("patch_drop_rate", "opt_mix_rate"))
     average = WeightAverage(optimizer.parameters, _averaging(job)) if _averaging(job) else None
     return ChainLearner(chain, trained, optimizer, reader.compute, drop, mix, average)
 

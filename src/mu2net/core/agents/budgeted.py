@@ -24,7 +24,7 @@ differently:
 Where a trunk is dear, fewer images are seen, several times each, instead of many once.
 
 On vision transformers a training step sees half of the patches (``train.patch_drop``), half of the steps show two
-images in one (``train.patch_mix``), and a child is the average of its last weights (``train.averaging``), at a learning
+images in one (``train.mixing``), and a child is the average of its last weights (``train.averaging``), at a learning
 rate that stays as it is.
 """
 
@@ -99,7 +99,7 @@ LEARNING_RATE = 0.1
 
 OF_PATCHES: dict[str, Value] = {
     "patch_drop_rate": 0.5,
-    "patch_mix_rate": 0.5,
+    "opt_mix_rate": 0.5,
     "opt_averaging": 0.1,
     "opt_lr_schedule": "constant",
 }

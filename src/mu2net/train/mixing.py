@@ -1,9 +1,10 @@
-"""Patches of two images in one: a training step that shows parts of both, and asks for both classes.
+"""Two images in one: a training step that shows parts of both, and asks for both classes (CutMix, arXiv 1905.04899).
 
-CutMix (arXiv 1905.04899) among the tokens of a vision transformer, where images are read from the cache many times: an
-image comes in other company every time, so that its activations are not learned by heart. Predictions see one image.
+What enters the trained slots is read from the cache many times. In other company every time, an image is not learned by
+heart. Parts are the patches of a vision transformer, or the rows of an image or a feature map; they keep their places.
+Predictions see one image.
 
-Shapes: B batch, N tokens (class token first), D width, C classes.
+Shapes: B batch, N tokens (class token first), D width, C channels or classes, H and W height and width.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from mu2net.errors import ConfigError
 from mu2net.train.batches import Key
 
 
-def draw_replaced(patches: int, rate: float, key: Key) -> int:
-    """Return how many patches of every image a step replaces: 0 in a step that mixes nothing.
+def draw_replaced(parts: int, rate: float, key: Key) -> int:
+    """Return how many parts of every image a step replaces: 0 in a step that mixes nothing.
 
-    In a step that mixes, the share is uniform in [0, 1[.
+    In a step that mixes, the share is uniform in [0, 1].
 
     Args:
-        patches: Patches of an image that the step sees.
+        parts: Parts of an image that the step sees; 0 where it has none.
         rate: Share of the steps that mix, in [0, 1].
         key: What the draw is for; equal keys give equal numbers.
 
@@ -30,9 +31,9 @@ def draw_replaced(patches: int, rate: float, key: Key) -> int:
         ConfigError: The rate lies outside its domain.
     """
     if not 0.0 <= rate <= 1.0:
-        raise ConfigError(f"patch_mix_rate is {rate}; expected a share of the steps, 0 to 1")
+        raise ConfigError(f"opt_mix_rate is {rate}; expected a share of the steps, 0 to 1")
     rng = generator(*key, "mix")
-    return round(float(rng.random()) * patches) if rng.random() < rate else 0
+    return round(float(rng.random()) * parts) if rng.random() < rate else 0
 
 
 def mix_tokens(tokens_BND: torch.Tensor, replaced: int) -> torch.Tensor:
@@ -50,13 +51,25 @@ def mix_tokens(tokens_BND: torch.Tensor, replaced: int) -> torch.Tensor:
     return torch.cat((class_B1D, others_BND[:, 1 : 1 + replaced], tokens_BND[:, 1 + replaced :]), dim=1)
 
 
+def mix_rows(maps_BCHW: torch.Tensor, replaced: int) -> torch.Tensor:
+    """Return maps of two images each, shape ``[B, C, H, W]``: the first rows are those of the image before.
+
+    Args:
+        maps_BCHW: Images or feature maps, in any memory format, which is kept.
+        replaced: How many rows are replaced, 0 to H.
+    """
+    mixed_BCHW = maps_BCHW.clone()
+    mixed_BCHW[:, :, :replaced] = maps_BCHW[:, :, :replaced].roll(1, 0)
+    return mixed_BCHW
+
+
 def mixed_cross_entropy(logits_BC: torch.Tensor, labels_B: torch.Tensor, share: float) -> torch.Tensor:
     """Return the mean loss of images that were mixed: a share of each is the image before it in the batch.
 
     Args:
         logits_BC: Logits, float32.
         labels_B: Class indices.
-        share: Share of the patches that were replaced, in [0, 1]; 0 for images that were not mixed.
+        share: Share of the parts that were replaced, in [0, 1]; 0 for images that were not mixed.
     """
     own = F.cross_entropy(logits_BC, labels_B)
     return own if not share else torch.lerp(own, F.cross_entropy(logits_BC, labels_B.roll(1, 0)), share)

