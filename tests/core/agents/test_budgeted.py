@@ -403,6 +403,26 @@ def test_starting_values_of_the_user_hold_for_every_child(build, deep, start):
         assert (proposal.hparams["opt_lr"], proposal.hparams["ds_flip_left_right"]) == (0.02, True)
 
 
+@pytest.mark.parametrize(
+    ("changes", "fixed", "expected"),
+    [
+        ({}, (), {"opt_averaging": 0.0, "opt_lr_schedule": "cosine"}),
+        ({"opt_averaging": 0.2}, (), {"opt_averaging": 0.2, "opt_lr_schedule": "cosine"}),
+        ({}, ("opt_averaging", "opt_lr_schedule"), {"opt_averaging": 0.1, "opt_lr_schedule": "constant"}),
+    ],
+)
+def test_only_heads_that_tell_trunks_apart_are_not_averaged(build, deep, start, changes, fixed, expected):
+    agent = make_agent("budgeted", deep, build.scoring(deep), changes, fixed)
+    population = start(published(build, deep, "b", build.root(deep), "block_08"))
+    probes, after = advance(build, deep, agent, population, 0.4, 0.5)
+    for probe in probes:
+        assert trained(probe) == []
+        assert {name: probe.hparams[name] for name in expected} == expected
+    (window,) = agent.propose(after, generator(0), 1)
+    usual = {"opt_lr": 0.1, "opt_lr_schedule": "constant", "opt_averaging": 0.1, "opt_mix_rate": 0.5} | changes
+    assert {name: window.hparams[name] for name in usual} == usual
+
+
 def test_without_augmentation_by_default(agent):
     defaults = agent.space.defaults()
     assert (defaults["ds_area_range_min"], defaults["ds_flip_left_right"]) == (1.0, False)

@@ -23,9 +23,9 @@ differently:
 
 Where a trunk is dear, fewer images are seen, several times each, instead of many once.
 
-On vision transformers a training step sees half of the patches (``train.patch_drop``), half of the steps show two
-images in one (``train.mixing``), and a child is the average of its last weights (``train.averaging``), at a learning
-rate that stays as it is.
+Half of the steps show two images in one (``train.mixing``), and a child is the average of its last weights
+(``train.averaging``), at a learning rate that stays as it is. On vision transformers a step sees half of the patches
+(``train.patch_drop``).
 """
 
 from __future__ import annotations
@@ -94,17 +94,18 @@ NUM_VALIDATIONS = 3
 WORTHWHILE = 0.1
 """Share of the time that must be left for another generation."""
 
-LEARNING_RATE = 0.1
-"""Where the learning rate starts: gradients are clipped, and few steps must do."""
-
-OF_PATCHES: dict[str, Value] = {
-    "patch_drop_rate": 0.5,
-    "opt_mix_rate": 0.5,
-    "opt_averaging": 0.1,
+STARTS: dict[str, Value] = {
+    "opt_lr": 0.1,
     "opt_lr_schedule": "constant",
+    "opt_averaging": 0.1,
+    "opt_mix_rate": 0.5,
+    "patch_drop_rate": 0.5,
 }
-"""Further starting values where there are patches: steps cost half, and images that come again are not learned by
-heart."""
+"""Where hyperparameters start that a network has. Gradients are clipped and few steps must do, so the learning rate is
+high; the rest keeps images that come again from being learned by heart, and halves the cost of a step on patches."""
+
+OF_PROBES: dict[str, Value] = {"opt_lr_schedule": "cosine", "opt_averaging": 0.0}
+"""What is different in heads that tell trunks apart: of so few steps there is nothing to average."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ class Budgeted(BaseAgent):
     def own_space(self) -> Space:
         """mu2Net+'s hyperparameters, without augmentation at first, a higher learning rate, and regularisation."""
         space = with_regularization(mu2net_plus_space(self.anatomy), self.anatomy)
-        return space.with_defaults((OF_PATCHES if self.anatomy.has_patches else {}) | {"opt_lr": LEARNING_RATE})
+        return space.with_defaults({name: value for name, value in STARTS.items() if name in space})
 
     def keeps(self, population: Population, path: Path) -> bool:  # noqa: ARG002
         """Return ``True``: every child may be continued, and the best is published."""
@@ -244,6 +245,10 @@ class Budgeted(BaseAgent):
         """
         safe = next((head for head in heads if self._trunk(head) == self._trunk(root)), heads[0])
         return heads[0] if heads[0].quality > safe.quality + standard_error(safe) else safe
+
+    def _is_free(self, name: str, value: Value) -> bool:
+        """Return whether a hyperparameter may take a value: the user neither chose another one nor fixed it."""
+        return name not in self.changes and value in self.space[name].values
 
     @property
     def _forced(self) -> frozenset[str]:
@@ -379,8 +384,10 @@ class Budgeted(BaseAgent):
         draw = ChildDraw(population, self.anatomy, self.space, parent, Chosen(window.slots if window else ()), rng)
         defaults = self.space.defaults()
         draw.set_hparams({name: defaults[name] for name in self.space if name.startswith(("ds_", "opt_", "patch_"))})
+        origin: Origin = "own" if parent.task == population.task else "seed"
         if window is not None:
             draw.set_hparams({"num_layers": window.num_layers})
-        origin: Origin = "own" if parent.task == population.task else "seed"
+        elif origin == "seed":
+            draw.set_hparams({name: value for name, value in OF_PROBES.items() if self._is_free(name, value)})
         is_measured = window is not None
         return draw.propose(origin, adds_adapters=False, inherits_momentum=True, measures_statistics=is_measured)
