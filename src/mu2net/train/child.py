@@ -251,7 +251,7 @@ class ChildRun:
         return max(self._validations, default=0.0)
 
     def result(self, flops: int, extra: Mapping[str, Any]) -> TrainedChild:
-        """Return the child in the state of its best validation; without any, in its last finite state.
+        """Return the child in the state of its best validation; without any, in its last finite or averaged state.
 
         Args:
             flops: FLOPs of one forward pass, batch 1.

@@ -16,7 +16,7 @@ from mu2net.train.averaging import WeightAverage
 from mu2net.train.batches import Batch, Key
 from mu2net.train.compute import Compute
 from mu2net.train.evaluate import count_correct
-from mu2net.train.mixing import draw_replaced, mix_rows, mix_tokens, mixed_cross_entropy
+from mu2net.train.mixing import draw_replaced, mix_parts, mix_tokens, mixed_cross_entropy
 from mu2net.train.optimizer import SlotOptimizer
 from mu2net.train.patch_drop import draw_tokens, keep_tokens
 
@@ -78,7 +78,7 @@ class Learner(Protocol):
         ...
 
     def restore(self, place: int, state: State) -> None:
-        """Put a child back to a state."""
+        """Put a child back to a state from before it trained: averages of weights begin anew."""
         ...
 
 
@@ -116,8 +116,8 @@ class ChainLearner:
         compute: In which arithmetic the network runs.
         patch_drop_rate: Share of an image's patches that a step does not see, in [0, 1[; nothing is dropped where the
             class token alone enters what trains, nor in networks without patches.
-        mix_rate: Share of the steps that show parts of two images of a piece in one, in [0, 1]; nothing is mixed where
-            the class token alone, or a vector, enters what trains.
+        mix_rate: Share of the steps that show parts of two images in one, in [0, 1]; nothing is mixed where the class
+            token alone, or a vector, enters what trains.
         average: Averages the trained parameters: validations and states are of the averages; ``None`` for none.
     """
 
@@ -147,19 +147,18 @@ class ChainLearner:
     def _losses(self, turn: Turn, labels: torch.Tensor) -> Iterator[torch.Tensor]:
         """Yield losses that add up to the batch's mean loss, one for every piece of it."""
         entering, tokens, kept = turn.entering, self._chain.tokens_from(self._depth), self._draw(turn)
-        parts = self._count_parts(entering, kept)
-        replaced = draw_replaced(parts, self._mix_rate, turn.key) if self._mix_rate else 0
-        share = replaced / parts if replaced else 0.0
         if kept is not None and self._changed_at == self._depth:
             entering, tokens, kept = keep_tokens(entering, kept), min(tokens, kept.shape[1]), None
+        entering, share = self._mix(entering, turn.key)
+        others = labels.roll(1, 0)
         pieces = count_pieces(len(entering), tokens, entering.device, self._compute.precision)
         kept_pieces = [None] * pieces if kept is None else kept.tensor_split(pieces)
-        for part, of_part, of_kept in zip(
-            entering.tensor_split(pieces), labels.tensor_split(pieces), kept_pieces, strict=True
+        for part, of_part, of_others, of_kept in zip(
+            *(whole.tensor_split(pieces) for whole in (entering, labels, others)), kept_pieces, strict=True
         ):
             with self._compute.arithmetic():
-                logits = self._forward(part, of_kept, replaced)
-            yield mixed_cross_entropy(logits.float(), of_part, share) * (len(part) / len(entering))
+                logits = self._forward(part, of_kept)
+            yield mixed_cross_entropy(logits.float(), of_part, of_others, share) * (len(part) / len(entering))
 
     def _draw(self, turn: Turn) -> torch.Tensor | None:
         """Return which tokens a step sees, shape ``[B, K]``; ``None`` for all of them."""
@@ -167,22 +166,26 @@ class ChainLearner:
             return None
         return draw_tokens(len(turn.entering), self._chain.tokens_from(0) - 1, self._drop_rate, turn.key)
 
-    def _count_parts(self, entering: torch.Tensor, kept: torch.Tensor | None) -> int:
-        """Return how many parts of an image a step sees that can be replaced by those of another one."""
-        tokens = self._chain.tokens_from(0)
-        if not tokens:
-            return entering.shape[2] if entering.dim() == 4 else 0
-        if self._changed_at is None:
-            return 0
-        return (tokens if kept is None else kept.shape[1]) - 1
+    def _mix(self, entering: torch.Tensor, key: Key) -> tuple[torch.Tensor, float]:
+        """Return what enters, with parts of two images in one where the step mixes, and the share of the second one."""
+        has_class_token = self._changed_at == self._depth
+        if has_class_token:
+            parts = entering.shape[1] - 1
+        elif self._changed_at is None and self._chain.tokens_from(0):
+            parts = 0
+        else:
+            parts = entering.shape[-2] if entering.dim() > 2 else 0
+        replaced = draw_replaced(parts, self._mix_rate, key) if self._mix_rate else 0
+        if not replaced:
+            return entering, 0.0
+        return (mix_tokens if has_class_token else mix_parts)(entering, replaced), replaced / parts
 
-    def _forward(self, entering: torch.Tensor, kept: torch.Tensor | None, replaced: int) -> torch.Tensor:
-        """Return the logits; of some tokens alone, or of mixed ones, from where all have their positions."""
-        if self._changed_at is None or (kept is None and not replaced):
-            return self._chain.forward_range(mix_rows(entering, replaced) if replaced else entering, self._depth)
+    def _forward(self, entering: torch.Tensor, kept: torch.Tensor | None) -> torch.Tensor:
+        """Return the logits; of some tokens alone from where all have their positions, if ``kept`` says which."""
+        if kept is None or self._changed_at is None:
+            return self._chain.forward_range(entering, self._depth)
         tokens = self._chain.forward_range(entering, self._depth, self._changed_at)
-        tokens = tokens if kept is None else keep_tokens(tokens, kept)
-        return self._chain.forward_range(mix_tokens(tokens, replaced) if replaced else tokens, self._changed_at)
+        return self._chain.forward_range(keep_tokens(tokens, kept), self._changed_at)
 
     def _averaged(self) -> AbstractContextManager[None]:
         return nullcontext() if self._average is None else self._average.applied()

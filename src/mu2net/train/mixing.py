@@ -51,25 +51,29 @@ def mix_tokens(tokens_BND: torch.Tensor, replaced: int) -> torch.Tensor:
     return torch.cat((class_B1D, others_BND[:, 1 : 1 + replaced], tokens_BND[:, 1 + replaced :]), dim=1)
 
 
-def mix_rows(maps_BCHW: torch.Tensor, replaced: int) -> torch.Tensor:
-    """Return maps of two images each, shape ``[B, C, H, W]``: the first rows are those of the image before.
+def mix_parts(entering_B: torch.Tensor, replaced: int) -> torch.Tensor:
+    """Return maps or patches of two images each, as they were shaped: the first parts are those of the image before.
 
     Args:
-        maps_BCHW: Images or feature maps, in any memory format, which is kept.
-        replaced: How many rows are replaced, 0 to H.
+        entering_B: Images or feature maps ``[B, C, H, W]``, whose parts are rows, or patches ``[B, N, D]`` without a
+            class token; in any memory format, which is kept.
+        replaced: How many parts are replaced.
     """
-    mixed_BCHW = maps_BCHW.clone()
-    mixed_BCHW[:, :, :replaced] = maps_BCHW[:, :, :replaced].roll(1, 0)
-    return mixed_BCHW
+    mixed_B, place = entering_B.clone(), entering_B.dim() - 2
+    mixed_B.narrow(place, 0, replaced).copy_(entering_B.narrow(place, 0, replaced).roll(1, 0))
+    return mixed_B
 
 
-def mixed_cross_entropy(logits_BC: torch.Tensor, labels_B: torch.Tensor, share: float) -> torch.Tensor:
-    """Return the mean loss of images that were mixed: a share of each is the image before it in the batch.
+def mixed_cross_entropy(
+    logits_BC: torch.Tensor, labels_B: torch.Tensor, others_B: torch.Tensor, share: float
+) -> torch.Tensor:
+    """Return the mean loss of images that were mixed.
 
     Args:
         logits_BC: Logits, float32.
         labels_B: Class indices.
-        share: Share of the parts that were replaced, in [0, 1]; 0 for images that were not mixed.
+        others_B: Class indices of the images before them in the batch.
+        share: Share of the parts that are theirs, in [0, 1]; 0 for images that were not mixed.
     """
     own = F.cross_entropy(logits_BC, labels_B)
-    return own if not share else torch.lerp(own, F.cross_entropy(logits_BC, labels_B.roll(1, 0)), share)
+    return own if not share else torch.lerp(own, F.cross_entropy(logits_BC, others_B), share)

@@ -229,7 +229,8 @@ SEVERAL_BLOCKS = [
 @pytest.mark.parametrize(
     ("passes", "num_train", "workers", "expected"),
     [
-        (1e6, 2000, 1, SEVERAL_BLOCKS),  # 25,000 passes: three blocks learn from 60,000 examples, thirty passes
+        (25_000, 2000, 1, SEVERAL_BLOCKS),  # three blocks learn from 60,000 examples, which are thirty passes
+        (22_000, 2000, 1, SEVERAL_BLOCKS[1:]),
         (15_000, 2000, 1, SEVERAL_BLOCKS[1:]),  # 66,000 examples of two blocks at a depth of nine
         (15_000, 500, 1, SEVERAL_BLOCKS),
         (15_000, 2000, 2, SEVERAL_BLOCKS[1:]),
@@ -304,7 +305,7 @@ def test_depths_are_no_question_without_time_or_where_no_block_can_be_dropped(bu
     assert make_agent("budgeted", replace(shallow, min_layers=12), build.scoring(shallow)).depths() == []
 
 
-@pytest.mark.parametrize("passes", [10_500, 1e6])
+@pytest.mark.parametrize("passes", [10_500, 1e6, None])
 def test_depths_start_from_the_root_whatever_others_learned(build, shallow, shallow_agent, start, passes):
     """A block that another task trained to be the last one of eight makes nothing that a ninth could read."""
     root = build.root(shallow)
@@ -312,7 +313,7 @@ def test_depths_start_from_the_root_whatever_others_learned(build, shallow, shal
     kept = [c for c in kept if c.slot.name not in ("block_08", "block_09", "block_10", "block_11")]
     other = build.path(shallow, "b/0/0/0", shared=kept, hparams={"num_layers": 8}, agent="budgeted")
     population = Population.start("a", root, [other], {"root": root, other.id: other})
-    population = replace(population, outlook=Outlook(passes, 2000))
+    population = replace(population, outlook=None if passes is None else Outlook(passes, 2000))
     assert not shallow_agent.stage(population).is_comparison
     for child in shallow_agent.propose(population, generator(0), 3):
         assert child.parent_id == "root"
@@ -454,3 +455,16 @@ def test_a_depth_counts_as_it_is_measured(build, shallow, shallow_agent, start):
     population = replace(start(), outlook=Outlook(1e6, 2000, 2))
     _, after = advance(build, shallow, shallow_agent, population, 0.80, 0.81)
     assert shallow_agent.best(after).quality == 0.81
+
+
+@pytest.mark.parametrize("is_best", [True, False])
+def test_a_second_cycle_tries_several_blocks_before_the_other_depths(build, shallow, shallow_agent, start, is_best):
+    """What the first cycle had no time for comes first, at the best depth that the user allows."""
+    _, after = advance(build, shallow, shallow_agent, replace(start(), outlook=Outlook(0, 2000)), 0.5)
+    again = Population.start("a", after.root, [after.own[0]], dict(after.lineage))
+    changes = {} if is_best else {"num_layers": 10}
+    agent = make_agent("budgeted", shallow, build.scoring(shallow), changes)
+    (child,) = agent.propose(replace(again, outlook=Outlook(1e6, 2000)), generator(0), 1)
+    depth = 9 if is_best else 10
+    assert (trained(child), child.hparams["num_layers"]) == ([f"block_{n:02d}" for n in range(depth - 3, depth)], depth)
+    assert child.parent_id == "root"

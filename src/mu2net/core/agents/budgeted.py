@@ -8,17 +8,17 @@ differently:
    all on the same images. What the trunks share is computed once and kept for the windows, so this costs little; it
    says whose knowledge the task can use. The root's is left only for one that is clearly better.
    Where the network is too dear to show each head enough images, none is compared, and windows start from the root's.
-   So do they where depths are compared: heads at different depths tell nothing of the trunks.
+   So do they where layers can be dropped: heads at different depths tell nothing of the trunks.
 2. *Depths*, where layers can be dropped and time does not afford enough examples of two blocks: children that train one
    block each and drop all blocks above it. What the last block makes of a trunk is read by the head alone, so a step of
    it costs next to nothing once the trunk is computed, and the trunks of lower blocks are parts of those of higher
    ones. Which depth is best differs from task to task, and neither frozen features nor a short training tell which: as
    many are tried, side by side on the same images, as the time left lets learn.
 3. *Windows*: children that train neighbouring blocks within a bound on their parameters, while what lies below and
-   above stays frozen: two or three blocks up to the best depth where layers can be dropped, else some way below the
-   top. Batch norms of a window first take the statistics of the task. A window is tried first where the time left
-   affords enough examples of it; where the network is too dear for that and keeps all its blocks, the last block comes
-   first.
+   above stays frozen: where layers can be dropped and time bounds the cycle, three or two blocks up to the best depth,
+   then two up to others; else blocks some way below the top. Batch norms of a window first take the statistics of the
+   task. A window is tried first where the time left affords enough examples of it; where the network is too dear for
+   that and keeps all its blocks, the last block comes first.
 4. *Continuation*: where budget is left after all windows that it affords, the best children train on.
 
 Where a trunk is dear, fewer images are seen, several times each, instead of many once.
@@ -67,7 +67,7 @@ ENOUGH_TO_CONTINUE = 12_000
 
 BELOW_DEPTH = {3: 75_000, 2: 45_000}
 """Blocks of the windows that end at the best depth, in the order in which they are tried; and the training examples
-that each needs, about: with fewer, fewer blocks learn more."""
+that each needs, about: with fewer, fewer blocks learn more. The fewest are tried at other depths too."""
 
 WINDOW_STARTS = {0.7: 12_000, 0.55: 12_000, 0.85: 12_000}
 """Where windows begin, as a share of the depth, in the order in which they are tried; and the training examples that
@@ -214,8 +214,8 @@ class Budgeted(BaseAgent):
         None are where depths are: on the depths of a vision transformer, windows of other tasks were no better starts.
         """
         outlook = population.outlook
-        is_affordable = outlook is None or (TRUNK_SHARE * outlook.passes >= LEAST_PROBED and not self.depths())
-        return population.generation == 0 and is_affordable and len(self.trunks(population)) > 1
+        is_affordable = outlook is None or TRUNK_SHARE * outlook.passes >= LEAST_PROBED
+        return population.generation == 0 and not self.depths() and is_affordable and len(self.trunks(population)) > 1
 
     def _examples(self, windows: Sequence[Window], outlook: Outlook, passes: int = PASSES) -> float:
         """Return about how many training examples of each of some windows the time left affords, all on one trunk."""
@@ -299,7 +299,7 @@ class Budgeted(BaseAgent):
         While the cycle has trained no more than heads there is one in any case.
         """
         heads = [path for path in self.ranked(population) if self._is_head(path)]
-        parent = self._best_trunk(population.root, heads) if heads else self.trunks(population)[0]
+        parent = self._best_trunk(population.root, heads) if heads and not self.depths() else population.root
         windows = self._race(population) or self._untried_windows(population)
         pairs: list[tuple[Path, Window | None]] = [(parent, window) for window in windows]
         continued = self._windowed(population)
@@ -326,7 +326,9 @@ class Budgeted(BaseAgent):
         Those of the best depth come first, then those of two blocks at other depths.
         """
         paths, depths = self._windowed(population), [window.num_layers for window in self.depths()]
-        best = int(paths[0].hparams["num_layers"]) if paths else depths[0]
+        best = next(
+            (n for n in (int(path.hparams["num_layers"]) for path in paths[:1]) if n in self._layers), depths[0]
+        )
         few = min(BELOW_DEPTH)
         places = [(best, count) for count in BELOW_DEPTH] + [(depth, few) for depth in depths if depth != best]
         windows = {ending_at(depth, count): BELOW_DEPTH[count] for depth, count in places if count <= depth}
@@ -370,7 +372,7 @@ class Budgeted(BaseAgent):
         if outlook is not None and self.depths():
             is_raced = {len(slots) for slots in tried if slots} == {1}
             single = dict.fromkeys(self.depths(), ENOUGH_TO_TELL) if is_raced else {}
-            enough = single | self._below_depth(population)
+            enough = self._below_depth(population) | single
             windows = self._affordable(enough, population)
         else:
             enough, windows = self._window_starts(population.root), self.windows(population.root, outlook)
@@ -383,11 +385,12 @@ class Budgeted(BaseAgent):
         """Return a child of a parent that trains a window, or what its parent trained, and what the method demands."""
         draw = ChildDraw(population, self.anatomy, self.space, parent, Chosen(window.slots if window else ()), rng)
         defaults = self.space.defaults()
-        draw.set_hparams({name: defaults[name] for name in self.space if name.startswith(("ds_", "opt_", "patch_"))})
         origin: Origin = "own" if parent.task == population.task else "seed"
+        values = {name: defaults[name] for name in self.space if name.startswith(("ds_", "opt_", "patch_"))}
         if window is not None:
-            draw.set_hparams({"num_layers": window.num_layers})
+            values["num_layers"] = window.num_layers
         elif origin == "seed":
-            draw.set_hparams({name: value for name, value in OF_PROBES.items() if self._is_free(name, value)})
+            values |= {name: value for name, value in OF_PROBES.items() if self._is_free(name, value)}
+        draw.set_hparams(values)
         is_measured = window is not None
         return draw.propose(origin, adds_adapters=False, inherits_momentum=True, measures_statistics=is_measured)
