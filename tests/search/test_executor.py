@@ -147,7 +147,9 @@ def test_an_error_of_a_worker_is_raised_here(shared_store, two):
     good = group.jobs[0].proposal
     bad = Proposal(good.parent_id, good.origin, plans, good.hparams)
     jobs = (ChildJob("bad", bad, 3), *group.jobs[1:])
+    train(two, make_group(shared_store, 2))  # workers start with the first group, which may be this test's
     before = pids(two)
+    assert len(before) == 2
     with pytest.raises(UnknownComponentError, match="0000"):
         train(two, TrainGroup(group.task, jobs, group.config, group.seed_key, group.backbone))
     assert pids(two) == before

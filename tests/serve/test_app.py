@@ -18,6 +18,7 @@ from PIL import Image
 from mu2net.data.decode import decode_rgb
 from mu2net.errors import ComponentError, ConfigError, StoreError
 from mu2net.serve.tokens import Principal, Tokens
+from tests.processes import wait_until
 from tests.serve.conftest import encoded
 
 
@@ -432,9 +433,10 @@ def test_health_and_metrics(client, png):
     assert client.get("/healthz").json() == {"status": "alive"}
     assert client.get("/readyz").json() == {"status": "ready"}
     post(client, "/v1/predict?tasks=*", content=png, headers={"content-type": "image/png"})
+    counted = "mu2net_batch_images_count 1.0"  # a batch is told of when its answers are on their way
+    wait_until(lambda: counted in client.get("/metrics").text)
     text = client.get("/metrics").text
     assert 'mu2net_requests_total{method="POST",route="/v1/predict",status="200"} 1.0' in text
-    assert "mu2net_batch_images_count 1.0" in text
     assert "mu2net_tasks 2.0" in text, "private ones are not told of"
     values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     assert 0 < float(values["mu2net_trunk_reuse_ratio"]) < 1
