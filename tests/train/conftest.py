@@ -18,8 +18,12 @@ from mu2net.core.proposal import Proposal, SlotPlan
 from mu2net.data.task import Float32Array, Int64Array, TaskData, UInt8Array
 from mu2net.nn.backbone import Normalisation, Tensors
 from mu2net.nn.vit import Vit
-from mu2net.train.child import ChildJob
+from mu2net.train.augment import Pipeline
+from mu2net.train.batches import SplitReader
+from mu2net.train.child import ChildJob, ChildRun, ModuleFactory
+from mu2net.train.compute import Compute
 from mu2net.train.group import TrainConfig, TrainGroup
+from mu2net.train.team import make_children
 
 
 @pytest.fixture(autouse=True)
@@ -201,5 +205,23 @@ def group(task: TaskData, vit: Vit) -> GroupMaker:
     def make(*jobs: ChildJob, config: TrainConfig | None = None, seed: int = 0) -> TrainGroup:
         config = config or TrainConfig(2, 32, batch_size=8, evaluation_batch_size=8)
         return TrainGroup(task, jobs, config, (seed, "quadrants", 0, 0), vit)
+
+    return make
+
+
+@pytest.fixture
+def reader(vit: Vit, split: Callable[..., MemorySplit]) -> SplitReader:
+    """24 training images of the size of ``vit``."""
+    return SplitReader("train", split(24, 0), Pipeline(8), Compute.of(vit, torch.device("cpu"), "float32"))
+
+
+@pytest.fixture
+def child(vit: Vit, source: MemorySource, job: JobMaker, reader: SplitReader) -> Callable[..., ChildRun]:
+    """Make a child alone that clones some slots, with changed hyperparameters."""
+
+    def make(*clones: str, **changes: Value) -> ChildRun:
+        factory = ModuleFactory(vit, source, torch.device("cpu"), (0,))
+        (made,) = make_children([job("a", *clones, **changes)], factory, {"train": reader})
+        return made
 
     return make

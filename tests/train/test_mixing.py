@@ -72,21 +72,6 @@ def test_the_loss_asks_for_both_classes_by_their_shares():
     )
 
 
-@pytest.fixture
-def reader(vit, split):
-    return SplitReader("train", split(24, 0), Pipeline(8), Compute.of(vit, CPU, "float32"))
-
-
-@pytest.fixture
-def child(vit, source, job, reader):
-    def make(*clones, **changes):
-        jobs = [job("a", *clones, opt_averaging=0.1, **changes)]
-        (one,) = make_children(jobs, ModuleFactory(vit, source, CPU, (0,)), {"train": reader})
-        return one
-
-    return make
-
-
 def mixing_key(parts):
     """Return the key of a step that replaces some parts, but not all."""
     return next(it for it in (("step", number) for number in range(5, 99)) if 0 < draw_replaced(parts, 1.0, it) < parts)
@@ -176,7 +161,7 @@ def test_validations_see_one_image(child, reader, monkeypatch):
 def test_the_class_token_alone_is_not_mixed(child, reader):
     batch, states = TrainBatches(reader, 8, (0,)).batch(0), []
     for rate in (0.0, 1.0):
-        one = child("norm", opt_mix_rate=rate)
+        one = child("norm", opt_mix_rate=rate, opt_averaging=0.1)  # not among stacked heads
         assert isinstance(one.learner, learner.ChainLearner)
         for number in range(3):
             one.learner.step([Turn(0, one.prefix.run(batch), 0.1, ("step", number))], batch.labels)

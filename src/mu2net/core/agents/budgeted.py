@@ -326,9 +326,8 @@ class Budgeted(BaseAgent):
         Those of the best depth come first, then those of two blocks at other depths.
         """
         paths, depths = self._windowed(population), [window.num_layers for window in self.depths()]
-        best = next(
-            (n for n in (int(path.hparams["num_layers"]) for path in paths[:1]) if n in self._layers), depths[0]
-        )
+        best = int(paths[0].hparams["num_layers"]) if paths else depths[0]
+        best = best if best in self._layers else depths[0]
         few = min(BELOW_DEPTH)
         places = [(best, count) for count in BELOW_DEPTH] + [(depth, few) for depth in depths if depth != best]
         windows = {ending_at(depth, count): BELOW_DEPTH[count] for depth, count in places if count <= depth}
@@ -372,10 +371,9 @@ class Budgeted(BaseAgent):
         if outlook is not None and self.depths():
             is_raced = {len(slots) for slots in tried if slots} == {1}
             single = dict.fromkeys(self.depths(), ENOUGH_TO_TELL) if is_raced else {}
-            enough = self._below_depth(population) | single
-            windows = self._affordable(enough, population)
-        else:
-            enough, windows = self._window_starts(population.root), self.windows(population.root, outlook)
+            windows = self._affordable(self._below_depth(population) | single, population)
+            return [window for window in windows if set(window.slots) - self._forced not in tried]
+        enough, windows = self._window_starts(population.root), self.windows(population.root, outlook)
         windows = [window for window in windows if set(window.slots) - self._forced not in tried]
         if outlook is None or not self.anatomy.block_flops or not any(tried):
             return windows
